@@ -1,0 +1,69 @@
+// What an answer is made of. A stream is Started, then any number of Delta and Switched, then Done; or it ends in an
+// error. Nothing comes after Done or an error.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "chat/trace.h"
+
+namespace hedge::chat {
+
+enum class FinishReason : uint8_t { kStop, kLength };
+const char* to_string(FinishReason reason);  // "stop", "length"
+
+struct Usage {
+  int prompt_tokens = 0;
+  int cached_tokens = 0;  // of the prompt, found in the KV cache
+  int completion_tokens = 0;
+  double prefill_ms = 0;
+  double decode_ms = 0;
+};
+
+struct TokenLogprob {
+  int32_t id = -1;
+  std::string bytes;  // the token's own bytes, not necessarily whole characters
+  float logprob = 0;
+};
+
+// Facts about one generated token, from the local model's distribution before any sampling filter.
+struct TokenInfo {
+  TokenLogprob chosen;
+  float margin = 0;   // probability of the best token minus that of the second best, 0..1 (with want_confidence)
+  float entropy = 0;  // of the next-token distribution, in nats (with want_confidence)
+  std::vector<TokenLogprob> top;
+};
+
+struct Started {
+  std::string backend;  // "local" or the upstream's name
+  std::string model;
+  int prompt_tokens = 0;
+  int cached_tokens = 0;
+};
+
+// A piece of the answer. `text` is whole UTF-8 characters, and empty while a character or a possible stop string is
+// still incomplete. A local engine sends one Delta per token (tokens.size() == 1); upstreams may know no tokens.
+struct Delta {
+  std::string text;
+  std::vector<TokenInfo> tokens;
+};
+
+// From here on another backend writes.
+struct Switched {
+  std::string from;
+  std::string to;
+  std::string reason;
+};
+
+struct Done {
+  FinishReason reason = FinishReason::kStop;
+  Usage usage;
+  std::shared_ptr<const Trace> trace;  // set by the router; null from a plain backend
+};
+
+using Event = std::variant<Started, Delta, Switched, Done>;
+
+}  // namespace hedge::chat

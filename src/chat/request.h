@@ -1,0 +1,75 @@
+// What a client asks, free of any wire form. The same value goes to the local engine, to an upstream and to a fake.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace hedge::chat {
+
+enum class Role : uint8_t { kSystem, kUser, kAssistant, kTool };
+const char* to_string(Role role);
+
+struct Message {
+  Role role = Role::kUser;
+  std::string content;  // UTF-8
+  std::string name;     // optional participant or tool name
+
+  bool operator==(const Message&) const = default;
+};
+
+// Sampling. The defaults are those of llama-server, so that a client moved here sees the same behaviour.
+struct Sampling {
+  float temperature = 0.8f;     // 0 is greedy
+  int top_k = 40;               // 0 turns it off
+  float top_p = 0.95f;          // 1 turns it off
+  float min_p = 0.05f;          // 0 turns it off
+  float repeat_penalty = 1.0f;  // 1 turns it off
+  int repeat_last_n = 64;       // tokens that the penalty looks back on
+  float presence_penalty = 0.0f;
+  float frequency_penalty = 0.0f;
+  std::optional<uint64_t> seed;  // none: a fresh one
+
+  // Which of the fields above the client set itself; only those are sent upstream.
+  bool temperature_set = false;
+  bool top_p_set = false;
+};
+
+enum class Route : uint8_t { kAuto, kLocal, kUpstream };
+const char* to_string(Route route);
+
+// What the request says about its own routing. The privacy gates stand above all of it.
+struct Routing {
+  Route route = Route::kAuto;
+  std::string session;                // empty: derived from the conversation
+  bool private_session = false;       // marks the session private from here on
+  std::optional<int> escalate_after;  // force the switch after N local tokens
+};
+
+struct Request {
+  std::string id;     // also the id of the decision; set by the server ("hd-...")
+  std::string model;  // as the client named it; may be empty
+
+  // Either a conversation or a raw prompt (text, or token ids of the local model).
+  std::vector<Message> messages;
+  std::string prompt;
+  std::vector<int32_t> prompt_tokens;
+  bool raw = false;  // true: `prompt` or `prompt_tokens`, no template
+
+  // The assistant's turn already begins with this text; the answer continues it and does not repeat it.
+  std::string assistant_prefix;
+  // The prefix may end inside a word: re-generate its last token under the constraint that it begins with what stands.
+  bool heal_prefix = false;
+
+  Sampling sampling;
+  int max_tokens = -1;             // -1: until the end of turn or the context is full
+  std::vector<std::string> stop;   // the answer ends before the first of these
+  bool ignore_eos = false;
+  bool want_confidence = false;    // fill TokenInfo::margin and entropy
+  int top_logprobs = -1;           // -1: none; 0: of the chosen token; n: also of the n best
+
+  Routing routing;
+};
+
+}  // namespace hedge::chat

@@ -1,0 +1,42 @@
+// The decision trace: why an answer took its way, and who wrote which bytes of it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace hedge::chat {
+
+// Bytes of the answer that one backend wrote, in order. Neighbours have different backends.
+struct Segment {
+  std::string backend;
+  size_t bytes = 0;
+
+  bool operator==(const Segment&) const = default;
+};
+
+// One step of the decision: a gate that matched, a signal that crossed its threshold, an upstream that failed.
+struct Step {
+  int64_t at_ms = 0;       // since the request came in
+  std::string what;        // stable name: "gate.personal_data", "confidence.first", "upstream.failed"
+  std::string detail;      // for people; never prompt text
+  double value = 0;        // the measured figure, where there is one
+  double threshold = 0;    // what it was held against
+};
+
+struct Trace {
+  std::string id;
+  std::string session;
+  std::string route;                 // "local", "upstream" or "mixed": who wrote the answer
+  std::vector<std::string> reasons;  // the `what` of the steps that decided
+  std::vector<Segment> segments;
+  std::vector<Step> steps;
+  int64_t created_ms = 0;  // unix time
+  double total_ms = 0;
+};
+
+// Adds bytes to the last segment, or opens a new one.
+void append_segment(std::vector<Segment>& segments, const std::string& backend, size_t bytes);
+
+}  // namespace hedge::chat

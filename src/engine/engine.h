@@ -1,0 +1,59 @@
+// The local engine: one GGUF model, one engine thread that owns the KV cache and the batch, any number of requests that
+// are decoded together. HTTP threads meet it only through bounded queues.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "chat/backend.h"
+#include "gguf/file.h"
+#include "text/prompt.h"
+#include "text/tokenizer.h"
+
+namespace hedge::model {
+struct Config;
+}
+
+namespace hedge::engine {
+
+struct Options {
+  int threads = 0;             // 0: all cores this process may use
+  int context_tokens = 0;      // per request; 0: the model's own, at most 4096
+  int slots = 4;               // sequences decoded together
+  int queue_max = 32;          // requests that wait for a slot; more get kExhausted
+  int prefill_chunk = 256;     // prompt rows per step, so that decodes go on beside a long prompt
+  std::string alias;           // served model name; empty: the file's name without folder and ".gguf"
+};
+
+// Totals since start, for /metrics. A copy, consistent enough for counters.
+struct Counters {
+  uint64_t requests = 0;
+  uint64_t requests_cancelled = 0;
+  uint64_t requests_rejected = 0;
+  uint64_t prompt_tokens = 0;
+  uint64_t cached_tokens = 0;
+  uint64_t completion_tokens = 0;
+  double prefill_seconds = 0;
+  double decode_seconds = 0;
+  uint64_t steps = 0;
+  int active = 0;
+  int queued = 0;
+  size_t kv_bytes_max = 0;
+};
+
+class Engine : public chat::Backend {
+ public:
+  // Maps the file, checks it, starts the engine thread. Fails with the file's error, never half started.
+  static Result<std::unique_ptr<Engine>> load(const std::string& path, const Options& options);
+
+  virtual const text::Tokenizer& tokenizer() const = 0;
+  virtual const text::PromptFormat& prompt_format() const = 0;
+  virtual const gguf::File& file() const = 0;
+  virtual const model::Config& config() const = 0;
+  virtual Counters counters() const = 0;
+};
+
+}  // namespace hedge::engine

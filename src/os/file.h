@@ -1,0 +1,36 @@
+// Files and mappings: the one door to the file system for the library.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/result.h"
+
+namespace hedge::os {
+
+// A read-only shared mapping of a whole file. Views into it live as long as this object.
+class MappedFile {
+ public:
+  static Result<std::unique_ptr<MappedFile>> open(const std::string& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  std::span<const uint8_t> bytes() const { return {data_, size_}; }
+
+ private:
+  MappedFile(const uint8_t* data, size_t size) : data_(data), size_(size) {}
+  const uint8_t* data_;
+  size_t size_;
+};
+
+// Whole content; kExhausted when larger than `limit_bytes`.
+Result<std::string> read_file(const std::string& path, size_t limit_bytes);
+// Writes beside the target, syncs, renames over it: readers see the old content or the new, never half.
+Status write_file_atomic(const std::string& path, std::string_view content, int mode = 0644);
+Status make_dirs(const std::string& path);
+bool file_exists(const std::string& path);
+
+}  // namespace hedge::os

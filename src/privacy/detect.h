@@ -1,0 +1,20 @@
+// Finds personal data and secrets in text. Pure functions; linear in the text.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+#include <vector>
+
+namespace hedge::privacy {
+
+struct Span {
+  std::string_view type;  // "EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "IP_ADDRESS", "SECRET"
+  size_t begin = 0;       // byte offsets
+  size_t end = 0;
+  double score = 0;       // 0..1
+};
+
+// All spans, sorted, not overlapping. Cards pass Luhn, IBANs mod 97, IPs parse.
+std::vector<Span> detect(std::string_view text);
+
+}  // namespace hedge::privacy

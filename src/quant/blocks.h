@@ -1,0 +1,65 @@
+// The stored blocks of the GGUF types, byte for byte (ggml-common.h of llama.cpp v0.5.0 is the format's source).
+// C-compatible and free of the standard library, so that kernel files may include it.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace hedge::quant {
+
+struct Bf16 {
+  uint16_t bits;
+};
+
+// w = d * (q - 8); q of value i is the low nibble of qs[i] for i < 16, the high nibble of qs[i - 16] after.
+struct BlockQ4_0 {
+  uint16_t d;  // f16
+  uint8_t qs[16];
+};
+// w = d * q + m
+struct BlockQ4_1 {
+  uint16_t d, m;  // f16
+  uint8_t qs[16];
+};
+// w = d * (q - 16); bit 4 of value i is bit i of qh.
+struct BlockQ5_0 {
+  uint16_t d;  // f16
+  uint8_t qh[4];
+  uint8_t qs[16];
+};
+// w = d * q + m
+struct BlockQ5_1 {
+  uint16_t d, m;  // f16
+  uint8_t qh[4];
+  uint8_t qs[16];
+};
+// w = d * q
+struct BlockQ8_0 {
+  uint16_t d;  // f16
+  int8_t qs[32];
+};
+// Eight groups of 32: w = d * sc[g] * q - dmin * mn[g]; 6-bit sc and mn packed in 12 bytes (see q4_k.cc).
+struct BlockQ4_K {
+  uint16_t d, dmin;  // f16
+  uint8_t scales[12];
+  uint8_t qs[128];
+};
+struct BlockQ5_K {
+  uint16_t d, dmin;  // f16
+  uint8_t scales[12];
+  uint8_t qh[32];
+  uint8_t qs[128];
+};
+// Sixteen groups of 16: w = d * sc[g] * (q - 32).
+struct BlockQ6_K {
+  uint8_t ql[128];
+  uint8_t qh[64];
+  int8_t scales[16];
+  uint16_t d;  // f16
+};
+
+static_assert(sizeof(BlockQ4_0) == 18 && sizeof(BlockQ4_1) == 20 && sizeof(BlockQ5_0) == 22);
+static_assert(sizeof(BlockQ5_1) == 24 && sizeof(BlockQ8_0) == 34);
+static_assert(sizeof(BlockQ4_K) == 144 && sizeof(BlockQ5_K) == 176 && sizeof(BlockQ6_K) == 210);
+
+}  // namespace hedge::quant

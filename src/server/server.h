@@ -1,0 +1,50 @@
+// The HTTP server: connections, SSE, life cycle. Composition only: what a request means is decided in api/, what happens
+// to it in session/, route/ and engine/.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "chat/backend.h"
+#include "engine/engine.h"
+#include "route/router.h"
+#include "session/store.h"
+#include "upstream/openai_backend.h"
+
+namespace hedge::server {
+
+struct Options {
+  std::string host = "127.0.0.1";
+  uint16_t port = 8080;             // 0: the system picks one
+  std::string api_key;              // empty: none asked for
+  size_t body_bytes_max = 8u << 20;
+  int connections_max = 256;
+  int requests_max = 64;            // answers in the making; more get 429
+  int header_timeout_ms = 10000;
+  int idle_timeout_ms = 75000;
+  int write_timeout_ms = 30000;     // a client that reads nothing for so long is gone
+};
+
+// What the routes are made of. All outlive the server; upstream may be null.
+struct Parts {
+  engine::Engine* engine = nullptr;
+  upstream::OpenAiBackend* upstream = nullptr;
+  route::Router* router = nullptr;
+  session::Store* store = nullptr;
+  chat::Backend* backend = nullptr;  // the top of the stack: the recorder
+};
+
+class Server {
+ public:
+  // Binds and listens; kIo says which address and why. Serving begins with run().
+  static Result<std::unique_ptr<Server>> listen(const Options& options, const Parts& parts);
+  virtual ~Server() = default;
+  virtual uint16_t port() const = 0;
+  // Blocks until stop(). Running answers get a few seconds to end.
+  virtual void run() = 0;
+  virtual void stop() = 0;  // from any thread
+};
+
+}  // namespace hedge::server

@@ -1,0 +1,37 @@
+// From a conversation to the one prompt text that the model continues, by the file's chat template, or, for a base
+// model without one, as a plain transcript that is stopped at the next turn.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "chat/request.h"
+#include "gguf/file.h"
+#include "text/tokenizer.h"
+
+namespace hedge::text {
+
+class PromptFormat {
+ public:
+  // A template in the file that cannot be parsed is an error, not a silent fallback.
+  static Result<std::unique_ptr<PromptFormat>> load(const gguf::File& file, const Tokenizer& tokenizer);
+  virtual ~PromptFormat() = default;
+
+  // The prompt, ending where the assistant's answer goes on: after the generation prompt and `assistant_prefix`,
+  // byte for byte. Trailing whitespace of the prefix is kept.
+  virtual Result<std::string> render(const std::vector<chat::Message>& messages,
+                                     std::string_view assistant_prefix) const = 0;
+
+  // Texts that end the answer besides the end-of-turn token ("\nUser:" for a transcript); often empty.
+  virtual const std::vector<std::string>& stops() const = 0;
+  // Whether the rendered text already begins with BOS, so that encode() must not add another.
+  virtual bool renders_bos() const = 0;
+  virtual bool has_template() const = 0;
+  // The file's template text, empty for a transcript.
+  virtual std::string_view template_source() const = 0;
+};
+
+}  // namespace hedge::text
