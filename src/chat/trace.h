@@ -32,6 +32,9 @@ struct Trace {
   std::vector<std::string> reasons;  // the `what` of the steps that decided
   std::vector<Segment> segments;
   std::vector<Step> steps;
+  // Prompt and completion tokens that upstreams worked on for this answer, as they reported them; counts against the
+  // budget.
+  int64_t upstream_tokens = 0;
   int64_t created_ms = 0;  // unix time
   double total_ms = 0;
 };
