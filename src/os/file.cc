@@ -1,0 +1,172 @@
+// Files through POSIX calls. Every error names the path, the step and the system's own words. Stateless; any
+// thread.
+#include "os/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <system_error>
+#include <vector>
+
+namespace hedge::os {
+namespace {
+
+// Closes on scope exit; a failed close of a file that was only read loses nothing.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+
+  int get() const { return fd_; }
+  bool ok() const { return fd_ >= 0; }
+  // For written files: close can report a delayed write error.
+  bool close_checked() { return ::close(std::exchange(fd_, -1)) == 0; }
+
+ private:
+  int fd_;
+};
+
+Error system_error(const std::string& step, const std::string& path, int error) {
+  const bool absent = error == ENOENT || error == ENOTDIR;
+  return make_error(absent ? ErrorCode::kNotFound : ErrorCode::kIo,
+                    "cannot " + step + " " + path + ": " + std::generic_category().message(error));
+}
+
+int open_retrying(const char* path, int flags) {
+  int fd;
+  do {
+    fd = ::open(path, flags | O_CLOEXEC);
+  } while (fd < 0 && errno == EINTR);
+  return fd;
+}
+
+// Devices, pipes and directories have no size to read up to; a pipe would also block the open (hence
+// O_NONBLOCK).
+Result<struct stat> stat_regular(const Descriptor& file, const std::string& path) {
+  struct stat info;
+  if (::fstat(file.get(), &info) != 0) return system_error("stat", path, errno);
+  if (S_ISDIR(info.st_mode)) return make_error(ErrorCode::kIo, path + " is a directory, expected a file");
+  if (!S_ISREG(info.st_mode)) return make_error(ErrorCode::kIo, path + " is not a regular file");
+  return info;
+}
+
+Status write_all(int fd, std::string_view content, const std::string& path) {
+  while (!content.empty()) {
+    const ssize_t written = ::write(fd, content.data(), content.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return system_error("write", path, errno);
+    content.remove_prefix(static_cast<size_t>(written));
+  }
+  return {};
+}
+
+std::string parent_of(const std::string& path) {
+  const size_t slash = path.find_last_of('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<MappedFile>> MappedFile::open(const std::string& path) {
+  const Descriptor file(open_retrying(path.c_str(), O_RDONLY | O_NONBLOCK));
+  if (!file.ok()) return system_error("open", path, errno);
+  HEDGE_TRY_SET(const struct stat info, stat_regular(file, path));
+  if (info.st_size == 0) return make_error(ErrorCode::kCorrupt, path + " is empty (0 bytes)");
+  const size_t size = static_cast<size_t>(info.st_size);
+  void* const data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
+  if (data == MAP_FAILED) return system_error("map " + std::to_string(size) + " bytes of", path, errno);
+  return std::unique_ptr<MappedFile>(new MappedFile(static_cast<const uint8_t*>(data), size));
+}
+
+MappedFile::~MappedFile() { ::munmap(const_cast<uint8_t*>(data_), size_); }
+
+Result<std::string> read_file(const std::string& path, size_t limit_bytes) {
+  const Descriptor file(open_retrying(path.c_str(), O_RDONLY | O_NONBLOCK));
+  if (!file.ok()) return system_error("open", path, errno);
+  HEDGE_TRY_SET(const struct stat info, stat_regular(file, path));
+  const auto too_large = [&](const std::string& actual) {
+    return make_error(ErrorCode::kExhausted,
+                      path + " has " + actual + " bytes, the limit is " + std::to_string(limit_bytes));
+  };
+  const size_t announced = static_cast<size_t>(info.st_size);
+  if (announced > limit_bytes) return too_large(std::to_string(announced));
+
+  // Files of /proc and /sys announce 0 or 4096 bytes whatever they hold, so the end is where read() says it
+  // is.
+  constexpr size_t kChunkBytes = 64 << 10;
+  std::string content(announced, '\0');
+  size_t size = 0;
+  for (;;) {
+    if (size == content.size()) content.resize(size + kChunkBytes);
+    const ssize_t got = ::read(file.get(), content.data() + size, content.size() - size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return system_error("read", path, errno);
+    if (got == 0) break;
+    size += static_cast<size_t>(got);
+    if (size > limit_bytes) return too_large("more than " + std::to_string(limit_bytes));
+  }
+  content.resize(size);
+  return content;
+}
+
+Status write_file_atomic(const std::string& path, std::string_view content, int mode) {
+  std::string temporary = path + ".XXXXXX";
+  Descriptor file(::mkostemp(temporary.data(), O_CLOEXEC));
+  if (!file.ok()) return system_error("create a file beside", path, errno);
+
+  const auto write_and_rename = [&]() -> Status {
+    HEDGE_TRY(write_all(file.get(), content, temporary));
+    // mkostemp makes 0600; the mode is set before the name appears, so that a secret is never readable for a
+    // moment.
+    if (::fchmod(file.get(), static_cast<mode_t>(mode)) != 0)
+      return system_error("set the mode of", temporary, errno);
+    if (::fsync(file.get()) != 0) return system_error("sync", temporary, errno);
+    if (!file.close_checked()) return system_error("close", temporary, errno);
+    if (::rename(temporary.c_str(), path.c_str()) != 0) return system_error("rename to", path, errno);
+    return {};
+  };
+  Status done = write_and_rename();
+  if (!done.ok()) {
+    ::unlink(temporary.c_str());
+    return done;
+  }
+  // The new name is durable only once the folder is. Some file systems refuse to sync a folder (EINVAL): then
+  // it is as durable as they make it.
+  const Descriptor folder(open_retrying(parent_of(path).c_str(), O_RDONLY | O_DIRECTORY));
+  if (folder.ok() && ::fsync(folder.get()) != 0 && errno != EINVAL) {
+    return system_error("sync the folder of", path, errno);
+  }
+  return {};
+}
+
+Status make_dirs(const std::string& path) {
+  if (path.empty()) return make_error(ErrorCode::kInvalidArgument, "cannot make a folder without a name");
+  for (size_t end = 1; end <= path.size(); ++end) {
+    if (end != path.size() && path[end] != '/') continue;
+    const std::string prefix = path.substr(0, end);
+    if (::mkdir(prefix.c_str(), 0755) == 0) continue;
+    // Other errors than EEXIST (a read-only file system, no permission) matter only when the folder is not
+    // there.
+    const int error = errno;
+    struct stat info;
+    if (::stat(prefix.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) continue;
+    return system_error("make the folder", prefix, error == EEXIST ? ENOTDIR : error);
+  }
+  return {};
+}
+
+bool file_exists(const std::string& path) {
+  struct stat info;
+  return ::stat(path.c_str(), &info) == 0;
+}
+
+}  // namespace hedge::os
