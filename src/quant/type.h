@@ -1,10 +1,11 @@
-// The tensor types of GGUF that Hedge reads. The scalar dequantiser of each type is its specification; every kernel is
-// tested against it.
+// The tensor types of GGUF that Hedge reads. The scalar dequantiser of each type is its specification; every
+// kernel is tested against it.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "quant/blocks.h"
@@ -31,15 +32,16 @@ struct TypeInfo {
   size_t block_bytes;
   // count is a multiple of block_values. `blocks` may be unaligned.
   void (*dequantize)(const void* blocks, float* out, size_t count);
-  // Null where Hedge only reads the type. Round-to-nearest, as llama.cpp's reference quantiser for the type.
+  // Null where Hedge only reads the type. The bytes that llama.cpp's reference quantiser writes. REQUIRES:
+  // values are finite.
   void (*quantize)(const float* values, void* blocks, size_t count);
 };
 
 const TypeInfo& info(Type type);
 std::optional<Type> type_from_gguf_id(uint32_t gguf_id);
-// Name of any id of the GGUF standard, also of those that Hedge does not read ("IQ2_XXS"); "type 99" for unknown ones.
-// For error messages.
-std::string_view gguf_type_name(uint32_t gguf_id);
+// Name of any id of the GGUF standard, also of those that Hedge does not read ("IQ2_XXS"); "type 99" for
+// unknown ones. For error messages.
+std::string gguf_type_name(uint32_t gguf_id);
 
 // Bytes of a row of `count` values. REQUIRES: count is a multiple of block_values.
 inline size_t row_bytes(Type type, size_t count) {
