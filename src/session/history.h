@@ -1,0 +1,25 @@
+// What makes two conversations the same: a chain of hashes over their messages. Pure functions. Private to
+// this folder.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "chat/request.h"
+
+namespace hedge::session {
+
+// Equal but for white space at both ends of the content, which many clients trim when they send an answer
+// back.
+bool same_message(const chat::Message& a, const chat::Message& b);
+
+// The hash of a conversation that is one message longer; of the first message, `previous` is empty. SHA-256,
+// so that nobody can build a conversation that falls into another's session without knowing all of it.
+std::string extend_history(std::string_view previous, const chat::Message& message);
+
+// For each assistant's message, the hash of the conversation up to and with it, in order.
+std::vector<std::string> answered_histories(std::span<const chat::Message> messages);
+
+}  // namespace hedge::session

@@ -1,0 +1,83 @@
+#include "session/migrations.h"
+
+#include <string>
+
+namespace hedge::session {
+namespace {
+
+// histories: the hash of each conversation up to one of its answers, to find the session of a client that
+// sends no id. decisions stand before turns, which refer to them; a session's rows go with it.
+constexpr const char* kMigrations[] = {
+    R"sql(
+CREATE TABLE sessions (
+  id TEXT PRIMARY KEY,
+  private INTEGER NOT NULL DEFAULT 0 CHECK (private IN (0, 1)),
+  created_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE decisions (
+  id TEXT PRIMARY KEY,
+  session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+  route TEXT NOT NULL,
+  trace TEXT NOT NULL,
+  upstream_tokens INTEGER NOT NULL,
+  created_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX decisions_by_time ON decisions (created_ms, upstream_tokens);
+CREATE INDEX decisions_by_session ON decisions (session);
+CREATE TABLE turns (
+  session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+  seq INTEGER NOT NULL,
+  role TEXT NOT NULL CHECK (role IN ('system', 'user', 'assistant', 'tool')),
+  name TEXT NOT NULL,
+  content TEXT NOT NULL,
+  segments TEXT NOT NULL,
+  decision TEXT REFERENCES decisions (id),
+  created_ms INTEGER NOT NULL,
+  PRIMARY KEY (session, seq)
+) STRICT;
+CREATE INDEX turns_by_decision ON turns (decision);
+CREATE TABLE histories (
+  hash BLOB NOT NULL,
+  session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+  PRIMARY KEY (hash, session)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX histories_by_session ON histories (session);
+)sql",
+};
+
+}  // namespace
+
+std::span<const char* const> migrations() { return kMigrations; }
+
+Status migrate(Connection& connection, std::span<const char* const> scripts) {
+  const auto newest = static_cast<int64_t>(scripts.size());
+  HEDGE_TRY_SET(const int64_t found, connection.query_integer("PRAGMA user_version"));
+  if (found == newest) {
+    HEDGE_TRY_SET(const int64_t owner, connection.query_integer("PRAGMA application_id"));
+    if (owner == kApplicationId) return {};
+  }
+  // Under the write lock from here on: another process may be doing the same.
+  HEDGE_TRY_SET(Transaction transaction, Transaction::begin(connection));
+  HEDGE_TRY_SET(int64_t version, connection.query_integer("PRAGMA user_version"));
+  HEDGE_TRY_SET(const int64_t owner, connection.query_integer("PRAGMA application_id"));
+  HEDGE_TRY_SET(const int64_t tables, connection.query_integer("SELECT count(*) FROM sqlite_schema"));
+  if (owner != kApplicationId && (owner != 0 || version != 0 || tables != 0)) {
+    return make_error(ErrorCode::kUnsupported,
+                      "database belongs to another program: expected application id " +
+                          std::to_string(kApplicationId) + " or an empty file, got " + std::to_string(owner));
+  }
+  if (version < 0 || version > newest) {
+    return make_error(ErrorCode::kUnsupported, "database has schema version " + std::to_string(version) +
+                                                   ", this program knows versions up to " +
+                                                   std::to_string(newest) +
+                                                   ": it was written by a newer one");
+  }
+  for (; version < newest; ++version) {
+    HEDGE_TRY(connection.run_script(scripts[static_cast<size_t>(version)]));
+  }
+  HEDGE_TRY(connection.run_script("PRAGMA application_id = " + std::to_string(kApplicationId) +
+                                  "; PRAGMA user_version = " + std::to_string(version)));
+  return transaction.commit();
+}
+
+}  // namespace hedge::session

@@ -1,0 +1,220 @@
+#include "session/sqlite.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "session/store.h"
+
+namespace hedge::session {
+namespace {
+
+ErrorCode code_of(int rc) {
+  switch (rc & 0xff) {  // the low byte of an extended code is the primary one
+    case SQLITE_NOTADB:
+    case SQLITE_CORRUPT:
+      return ErrorCode::kCorrupt;
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+      return ErrorCode::kPermission;
+    case SQLITE_FULL:
+    case SQLITE_TOOBIG:
+      return ErrorCode::kExhausted;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      return ErrorCode::kUnavailable;
+    case SQLITE_CANTOPEN:
+    case SQLITE_IOERR:
+      return ErrorCode::kIo;
+    default:
+      return ErrorCode::kInternal;
+  }
+}
+
+// What it means to the person who has to act on it. SQLite's own messages may quote values, so only its fixed
+// text for the code is used.
+std::string meaning_of(int rc) {
+  switch (rc & 0xff) {
+    case SQLITE_NOTADB:
+      return "is not a database (expected an SQLite file)";
+    case SQLITE_CORRUPT:
+      return "is damaged: " + std::string(sqlite3_errstr(rc));
+    case SQLITE_READONLY:
+      return "is read-only, and turns have to be written";
+    case SQLITE_FULL:
+      return "cannot grow: the disk is full";
+    case SQLITE_BUSY:
+      return "is locked by another process for more than " + std::to_string(kBusyTimeoutMs) + " ms";
+    default:
+      return std::string("failed: ") + sqlite3_errstr(rc) + " (SQLite code " + std::to_string(rc) + ")";
+  }
+}
+
+Error error_of(int rc, std::string_view path) {
+  return make_error(code_of(rc), "database " + std::string(path) + " " + meaning_of(rc));
+}
+
+// Creates the file for its owner alone (SQLite gives -wal and -shm the same mode), and makes its name
+// durable: SQLite syncs the folder for its journals, but the file itself it expects to be there.
+Status create_private_file(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, S_IRUSR | S_IWUSR);
+  if (fd < 0) {
+    if (errno == EEXIST) return {};
+    const ErrorCode code =
+        errno == EACCES || errno == EROFS || errno == EPERM ? ErrorCode::kPermission : ErrorCode::kIo;
+    return make_error(code, "database " + path + " cannot be created: " + std::strerror(errno));
+  }
+  ::close(fd);
+  const size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  const int folder_fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder_fd >= 0) {
+    ::fsync(folder_fd);  // Some file systems cannot sync a folder; the file is usable all the same.
+    ::close(folder_fd);
+  }
+  return {};
+}
+
+}  // namespace
+
+Statement::Statement(Statement&& other) noexcept
+    : statement_(std::exchange(other.statement_, nullptr)), path_(other.path_), bind_rc_(other.bind_rc_) {}
+
+Statement::~Statement() {
+  if (!statement_) return;
+  sqlite3_reset(statement_);
+  sqlite3_clear_bindings(statement_);
+}
+
+void Statement::note_bind(int rc) {
+  if (bind_rc_ == SQLITE_OK) bind_rc_ = rc;
+}
+
+Statement& Statement::bind(int index, int64_t value) {
+  note_bind(sqlite3_bind_int64(statement_, index, value));
+  return *this;
+}
+
+Statement& Statement::bind(int index, std::string_view text) {
+  // A null pointer would bind NULL instead of the empty text.
+  const char* data = text.data() ? text.data() : "";
+  note_bind(sqlite3_bind_text64(statement_, index, data, text.size(), SQLITE_TRANSIENT, SQLITE_UTF8));
+  return *this;
+}
+
+Statement& Statement::bind_blob(int index, std::string_view bytes) {
+  const char* data = bytes.data() ? bytes.data() : "";
+  note_bind(sqlite3_bind_blob64(statement_, index, data, bytes.size(), SQLITE_TRANSIENT));
+  return *this;
+}
+
+Statement& Statement::bind_null(int index) {
+  note_bind(sqlite3_bind_null(statement_, index));
+  return *this;
+}
+
+Result<bool> Statement::step() {
+  if (bind_rc_ != SQLITE_OK) return error_of(bind_rc_, path_);
+  const int rc = sqlite3_step(statement_);
+  if (rc == SQLITE_ROW) return true;
+  if (rc == SQLITE_DONE) return false;
+  return error_of(sqlite3_extended_errcode(sqlite3_db_handle(statement_)), path_);
+}
+
+Status Statement::run() {
+  HEDGE_TRY_SET(const bool row, step());
+  HEDGE_CHECK(!row);
+  return {};
+}
+
+std::string Statement::text(int column) const {
+  const auto* data = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
+  return data ? std::string(data, static_cast<size_t>(sqlite3_column_bytes(statement_, column)))
+              : std::string();
+}
+
+Result<std::unique_ptr<Connection>> Connection::open(const std::string& path, Mode mode) {
+  // "" and ":memory:" are temporary databases to SQLite, and "file:" may be a URI: none of them keeps a turn.
+  if (path.empty() || path.front() == ':' || path.find('\0') != std::string::npos) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "database: expected the path of a file, got \"" + path + "\"");
+  }
+  if (mode == Mode::kReadWriteCreate) HEDGE_TRY(create_private_file(path));
+  sqlite3* handle = nullptr;
+  // NOMUTEX: our own mutex already lets one thread at a time onto a handle.
+  const int rc = sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
+  if (rc != SQLITE_OK) {
+    Error error = error_of(rc, path);
+    sqlite3_close(handle);
+    return error;
+  }
+  sqlite3_extended_result_codes(handle, 1);
+  sqlite3_busy_timeout(handle, kBusyTimeoutMs);
+  return std::unique_ptr<Connection>(new Connection(handle, path));
+}
+
+Connection::~Connection() {
+  statements_.clear();
+  sqlite3_close(handle_);
+}
+
+Result<Statement> Connection::prepare(std::string_view sql) {
+  auto found = statements_.find(sql);
+  if (found == statements_.end()) {
+    sqlite3_stmt* statement = nullptr;
+    const int rc = sqlite3_prepare_v3(handle_, sql.data(), static_cast<int>(sql.size()),
+                                      SQLITE_PREPARE_PERSISTENT, &statement, nullptr);
+    if (rc != SQLITE_OK) return error_of(rc, path_);
+    found = statements_.try_emplace(std::string(sql), statement).first;
+  }
+  return Statement(found->second.get(), path_);
+}
+
+Status Connection::run(std::string_view sql) {
+  HEDGE_TRY_SET(Statement statement, prepare(sql));
+  return statement.run();
+}
+
+Status Connection::run_script(const std::string& sql) {
+  const int rc = sqlite3_exec(handle_, sql.c_str(), nullptr, nullptr, nullptr);
+  if (rc != SQLITE_OK) return error_of(rc, path_);
+  return {};
+}
+
+Result<int64_t> Connection::query_integer(std::string_view sql) {
+  HEDGE_TRY_SET(Statement statement, prepare(sql));
+  HEDGE_TRY_SET(const bool row, statement.step());
+  return row ? statement.integer(0) : 0;
+}
+
+Result<std::string> Connection::query_text(std::string_view sql) {
+  HEDGE_TRY_SET(Statement statement, prepare(sql));
+  HEDGE_TRY_SET(const bool row, statement.step());
+  return row ? statement.text(0) : std::string();
+}
+
+bool Connection::read_only() const { return sqlite3_db_readonly(handle_, "main") == 1; }
+
+Result<Transaction> Transaction::begin(Connection& connection) {
+  HEDGE_TRY(connection.run("BEGIN IMMEDIATE"));
+  return Transaction(connection);
+}
+
+Transaction::~Transaction() {
+  if (!connection_) return;
+  // Fails only when SQLite has rolled back by itself already (disk full, I/O error).
+  (void)connection_->run("ROLLBACK").ok();
+}
+
+Status Transaction::commit() {
+  HEDGE_TRY(connection_->run("COMMIT"));
+  connection_ = nullptr;
+  return {};
+}
+
+}  // namespace hedge::session

@@ -1,0 +1,326 @@
+// Two connections: one writes, one reads, so that a question about a session does not wait for another's
+// sync.
+//
+// Durability: WAL with synchronous=FULL syncs the log at every commit, before the commit returns. WAL's usual
+// NORMAL syncs only at checkpoints: there a kill loses nothing, but a loss of power may take back the last
+// commits, among them turns that clients have been told of. One sync per answer is small beside the answer.
+#include "session/store.h"
+
+#include <span>
+#include <utility>
+
+#include "base/clock.h"
+#include "session/history.h"
+#include "session/ids.h"
+#include "session/migrations.h"
+#include "session/sqlite.h"
+#include "session/trace_json.h"
+
+namespace hedge::session {
+namespace {
+
+Result<chat::Role> parse_role(std::string_view text) {
+  for (const chat::Role role :
+       {chat::Role::kSystem, chat::Role::kUser, chat::Role::kAssistant, chat::Role::kTool}) {
+    if (text == chat::to_string(role)) return role;
+  }
+  return make_error(ErrorCode::kCorrupt, "stored turn: unknown role");
+}
+
+// A raw prompt as a turn. Token ids stand for themselves: only the model that they are of could turn them
+// into text.
+chat::Message message_of_raw(const chat::Request& request) {
+  if (request.prompt_tokens.empty()) return {chat::Role::kUser, request.prompt, ""};
+  std::string ids;
+  for (const int32_t id : request.prompt_tokens) {
+    if (!ids.empty()) ids += ' ';
+    ids += std::to_string(id);
+  }
+  return {chat::Role::kUser, std::move(ids), "token_ids"};
+}
+
+std::vector<chat::Message> messages_of(const chat::Request& request) {
+  if (request.raw) return {message_of_raw(request)};
+  return request.messages;
+}
+
+std::span<const chat::Message> after_last_answer(std::span<const chat::Message> messages) {
+  size_t begin = messages.size();
+  while (begin > 0 && messages[begin - 1].role != chat::Role::kAssistant) --begin;
+  return messages.subspan(begin);
+}
+
+class SqliteStore : public Store {
+ public:
+  SqliteStore(std::unique_ptr<Connection> writer, std::unique_ptr<Connection> reader)
+      : writer_(std::move(writer)), reader_(std::move(reader)) {}
+
+  Result<std::string> resolve(const chat::Request& request) override;
+  Result<bool> is_private(const std::string& session) override;
+  Result<bool> continues_private(const chat::Request& request) override;
+  Status mark_private(const std::string& session) override;
+  Status append(const std::string& session, const chat::Request& request, const std::string& answer,
+                const chat::Trace& trace) override;
+  Result<std::vector<Turn>> turns(const std::string& session) override;
+  Result<chat::Trace> decision(const std::string& id) override;
+  Result<int64_t> upstream_tokens_since(int64_t unix_ms) override;
+
+ private:
+  // REQUIRES for all: the writer's lock is held, in a transaction.
+  Status add_session(const std::string& session, bool is_private, int64_t now_ms);
+  Result<int64_t> turn_count(const std::string& session);
+  Result<bool> begins_with_turns(std::span<const chat::Message> messages, const std::string& session);
+  Status add_turn(const std::string& session, int64_t seq, const Turn& turn);
+  Status add_decision(const std::string& session, const chat::Trace& trace, int64_t created_ms);
+  Status add_history(const std::string& session, const std::string& hash);
+
+  const std::unique_ptr<Connection> writer_;
+  const std::unique_ptr<Connection> reader_;
+};
+
+Result<std::string> SqliteStore::resolve(const chat::Request& request) {
+  if (!request.routing.session.empty()) {
+    HEDGE_TRY(check_session_id(request.routing.session));
+    return request.routing.session;
+  }
+  const std::vector<std::string> histories =
+      request.raw ? std::vector<std::string>() : answered_histories(request.messages);
+  if (histories.empty()) return make_session_id();
+  const auto lock = reader_->lock();
+  HEDGE_TRY_SET(Statement find,
+                reader_->prepare("SELECT sessions.id FROM histories "
+                                 "JOIN sessions ON sessions.id = histories.session WHERE hash = ? "
+                                 "ORDER BY private DESC, sessions.rowid DESC LIMIT 1"));
+  find.bind_blob(1, histories.back());
+  HEDGE_TRY_SET(const bool found, find.step());
+  if (found) return find.text(0);
+  return make_session_id();
+}
+
+Result<bool> SqliteStore::is_private(const std::string& session) {
+  const auto lock = reader_->lock();
+  HEDGE_TRY_SET(Statement find, reader_->prepare("SELECT private FROM sessions WHERE id = ?"));
+  find.bind(1, session);
+  HEDGE_TRY_SET(const bool found, find.step());
+  return found && find.integer(0) != 0;
+}
+
+Result<bool> SqliteStore::continues_private(const chat::Request& request) {
+  if (request.raw) return false;
+  const std::vector<std::string> histories = answered_histories(request.messages);
+  const auto lock = reader_->lock();
+  for (const std::string& hash : histories) {
+    HEDGE_TRY_SET(Statement find,
+                  reader_->prepare("SELECT 1 FROM histories JOIN sessions ON sessions.id = histories.session "
+                                   "WHERE hash = ? AND private = 1 LIMIT 1"));
+    find.bind_blob(1, hash);
+    HEDGE_TRY_SET(const bool found, find.step());
+    if (found) return true;
+  }
+  return false;
+}
+
+Status SqliteStore::mark_private(const std::string& session) {
+  HEDGE_TRY(check_session_id(session));
+  const auto lock = writer_->lock();
+  HEDGE_TRY_SET(Transaction transaction, Transaction::begin(*writer_));
+  HEDGE_TRY(add_session(session, /*is_private=*/true, unix_time_ms()));
+  return transaction.commit();
+}
+
+Status SqliteStore::append(const std::string& session, const chat::Request& request,
+                           const std::string& answer, const chat::Trace& trace) {
+  HEDGE_TRY(check_session_id(session));
+  if (trace.id.empty()) return make_error(ErrorCode::kInvalidArgument, "expected a decision id, got none");
+  const int64_t now_ms = unix_time_ms();
+  const std::vector<chat::Message> messages = messages_of(request);
+
+  Turn answer_turn;
+  answer_turn.message = {chat::Role::kAssistant, request.assistant_prefix + answer, ""};
+  chat::append_segment(answer_turn.segments, std::string(kClientBackend), request.assistant_prefix.size());
+  for (const chat::Segment& segment : trace.segments) {
+    chat::append_segment(answer_turn.segments, segment.backend, segment.bytes);
+  }
+  answer_turn.decision_id = trace.id;
+  answer_turn.created_ms = now_ms;
+
+  const auto lock = writer_->lock();
+  HEDGE_TRY_SET(Transaction transaction, Transaction::begin(*writer_));
+  {
+    HEDGE_TRY_SET(Statement find, writer_->prepare("SELECT session FROM decisions WHERE id = ?"));
+    find.bind(1, trace.id);
+    HEDGE_TRY_SET(const bool found, find.step());
+    if (found && find.text(0) == session) return {};
+    if (found) {
+      return make_error(ErrorCode::kInvalidArgument, "decision " + trace.id + " belongs to another session");
+    }
+  }
+  HEDGE_TRY(add_session(session, request.routing.private_session, now_ms));
+  HEDGE_TRY(add_decision(session, trace, trace.created_ms > 0 ? trace.created_ms : now_ms));
+
+  HEDGE_TRY_SET(int64_t seq, turn_count(session));
+  HEDGE_TRY_SET(const bool continues, begins_with_turns(messages, session));
+  const std::span<const chat::Message> all(messages);
+  const std::span<const chat::Message> fresh =
+      continues ? all.subspan(static_cast<size_t>(seq)) : after_last_answer(all);
+  for (const chat::Message& message : fresh) {
+    Turn turn;
+    turn.message = message;
+    turn.created_ms = now_ms;
+    HEDGE_TRY(add_turn(session, seq++, turn));
+  }
+  HEDGE_TRY(add_turn(session, seq, answer_turn));
+
+  if (!request.raw) {
+    std::string hash;
+    for (const chat::Message& message : messages) hash = extend_history(hash, message);
+    HEDGE_TRY(add_history(session, extend_history(hash, answer_turn.message)));
+  }
+  return transaction.commit();
+}
+
+Status SqliteStore::add_session(const std::string& session, bool is_private, int64_t now_ms) {
+  // A mark once set stays.
+  HEDGE_TRY_SET(Statement insert,
+                writer_->prepare("INSERT INTO sessions (id, private, created_ms) VALUES (?, ?, ?) "
+                                 "ON CONFLICT (id) DO UPDATE SET private = max(private, excluded.private)"));
+  insert.bind(1, session).bind(2, is_private ? 1 : 0).bind(3, now_ms);
+  return insert.run();
+}
+
+Result<int64_t> SqliteStore::turn_count(const std::string& session) {
+  HEDGE_TRY_SET(Statement count,
+                writer_->prepare("SELECT coalesce(max(seq) + 1, 0) FROM turns WHERE session = ?"));
+  count.bind(1, session);
+  HEDGE_TRY_SET(const bool row, count.step());
+  return row ? count.integer(0) : 0;
+}
+
+// True when the durable turns are the beginning of `messages`. Reads at most as many turns as there are
+// messages.
+Result<bool> SqliteStore::begins_with_turns(std::span<const chat::Message> messages,
+                                            const std::string& session) {
+  HEDGE_TRY_SET(Statement select,
+                writer_->prepare("SELECT role, name, content FROM turns WHERE session = ? ORDER BY seq"));
+  select.bind(1, session);
+  for (size_t i = 0;; ++i) {
+    HEDGE_TRY_SET(const bool row, select.step());
+    if (!row) return true;
+    if (i == messages.size()) return false;
+    HEDGE_TRY_SET(const chat::Role role, parse_role(select.text(0)));
+    if (!same_message(messages[i], chat::Message{role, select.text(2), select.text(1)})) return false;
+  }
+}
+
+Status SqliteStore::add_turn(const std::string& session, int64_t seq, const Turn& turn) {
+  HEDGE_TRY_SET(Statement insert,
+                writer_->prepare(
+                    "INSERT INTO turns (session, seq, role, name, content, segments, decision, created_ms) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"));
+  insert.bind(1, session).bind(2, seq).bind(3, chat::to_string(turn.message.role)).bind(4, turn.message.name);
+  insert.bind(5, turn.message.content).bind(6, encode_segments(turn.segments));
+  turn.decision_id.empty() ? insert.bind_null(7) : insert.bind(7, turn.decision_id);
+  insert.bind(8, turn.created_ms);
+  return insert.run();
+}
+
+Status SqliteStore::add_decision(const std::string& session, const chat::Trace& trace, int64_t created_ms) {
+  chat::Trace stored = trace;
+  stored.session = session;
+  HEDGE_TRY_SET(
+      Statement insert,
+      writer_->prepare("INSERT INTO decisions (id, session, route, trace, upstream_tokens, created_ms) "
+                       "VALUES (?, ?, ?, ?, ?, ?)"));
+  insert.bind(1, trace.id).bind(2, session).bind(3, trace.route).bind(4, encode_trace(stored));
+  insert.bind(5, trace.upstream_tokens).bind(6, created_ms);
+  return insert.run();
+}
+
+Status SqliteStore::add_history(const std::string& session, const std::string& hash) {
+  HEDGE_TRY_SET(Statement insert,
+                writer_->prepare("INSERT OR IGNORE INTO histories (hash, session) VALUES (?, ?)"));
+  insert.bind_blob(1, hash).bind(2, session);
+  return insert.run();
+}
+
+Result<std::vector<Turn>> SqliteStore::turns(const std::string& session) {
+  const auto lock = reader_->lock();
+  // One statement, so that it is one snapshot: a session without turns gives one row of nulls.
+  HEDGE_TRY_SET(Statement select,
+                reader_->prepare("SELECT seq, role, name, content, segments, decision, turns.created_ms "
+                                 "FROM sessions LEFT JOIN turns ON turns.session = sessions.id "
+                                 "WHERE sessions.id = ? ORDER BY seq"));
+  select.bind(1, session);
+  HEDGE_TRY_SET(bool row, select.step());
+  if (!row) return make_error(ErrorCode::kNotFound, "there is no session of this id");
+  std::vector<Turn> turns;
+  while (row && !select.null(0)) {
+    Turn turn;
+    HEDGE_TRY_SET(turn.message.role, parse_role(select.text(1)));
+    turn.message.name = select.text(2);
+    turn.message.content = select.text(3);
+    HEDGE_TRY_SET(turn.segments, decode_segments(select.text(4)));
+    turn.decision_id = select.text(5);
+    turn.created_ms = select.integer(6);
+    turns.push_back(std::move(turn));
+    HEDGE_TRY_SET(row, select.step());
+  }
+  return turns;
+}
+
+Result<chat::Trace> SqliteStore::decision(const std::string& id) {
+  const auto lock = reader_->lock();
+  HEDGE_TRY_SET(Statement select, reader_->prepare("SELECT trace FROM decisions WHERE id = ?"));
+  select.bind(1, id);
+  HEDGE_TRY_SET(const bool row, select.step());
+  if (!row) return make_error(ErrorCode::kNotFound, "there is no decision of this id");
+  return decode_trace(select.text(0));
+}
+
+Result<int64_t> SqliteStore::upstream_tokens_since(int64_t unix_ms) {
+  const auto lock = reader_->lock();
+  HEDGE_TRY_SET(
+      Statement sum,
+      reader_->prepare("SELECT coalesce(sum(upstream_tokens), 0) FROM decisions WHERE created_ms >= ?"));
+  sum.bind(1, unix_ms);
+  HEDGE_TRY_SET(const bool row, sum.step());
+  return row ? sum.integer(0) : 0;
+}
+
+// The settings live with the connection, not in the file (but for WAL).
+Status configure(Connection& connection) {
+  HEDGE_TRY_SET(const std::string mode, connection.query_text("PRAGMA journal_mode = WAL"));
+  if (mode != "wal") {
+    return make_error(ErrorCode::kUnsupported, "database: expected journal mode wal, got " + mode +
+                                                   " (a file system without shared memory cannot hold it)");
+  }
+  HEDGE_TRY(connection.run_script(
+      "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF"));
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Store>> Store::open(const std::string& path) {
+  HEDGE_TRY_SET(std::unique_ptr<Connection> writer,
+                Connection::open(path, Connection::Mode::kReadWriteCreate));
+  {
+    const auto lock = writer->lock();
+    // The first read: it fails here when the file is no database.
+    HEDGE_TRY(writer->query_integer("SELECT count(*) FROM sqlite_schema"));
+    if (writer->read_only()) {
+      return make_error(ErrorCode::kPermission,
+                        "database " + path + " is read-only, and turns have to be written");
+    }
+    HEDGE_TRY(configure(*writer));
+    HEDGE_TRY(migrate(*writer, migrations()));
+  }
+  HEDGE_TRY_SET(std::unique_ptr<Connection> reader, Connection::open(path, Connection::Mode::kReadWrite));
+  {
+    const auto lock = reader->lock();
+    HEDGE_TRY(configure(*reader));
+  }
+  return std::unique_ptr<Store>(new SqliteStore(std::move(writer), std::move(reader)));
+}
+
+}  // namespace hedge::session
