@@ -15,6 +15,10 @@
 #include "base/result.h"
 #include "quant/type.h"
 
+namespace hedge::os {
+class MappedFile;
+}
+
 namespace hedge::gguf {
 
 // GGUF metadata value types; the numbers are the file's.
@@ -22,7 +26,10 @@ enum class ValueType : uint32_t {
   kUint8 = 0, kInt8 = 1, kUint16 = 2, kInt16 = 3, kUint32 = 4, kInt32 = 5, kFloat32 = 6, kBool = 7,
   kString = 8, kArray = 9, kUint64 = 10, kInt64 = 11, kFloat64 = 12,
 };
-const char* to_string(ValueType type);
+// "uint32", "string"; "type 99" for numbers that are not of the format.
+std::string to_string(ValueType type);
+// Bytes of a scalar; 0 for strings, arrays and numbers that are not of the format.
+size_t scalar_bytes(ValueType type);
 
 // One metadata value: a view into the mapping. Arrays of strings are indexed once at open().
 struct Value {
@@ -38,7 +45,7 @@ struct Tensor {
   quant::Type type;
   uint32_t dim_count;
   uint64_t dims[4];      // dims[0] is the contiguous one (columns); absent ones are 1
-  const uint8_t* data;   // in the mapping
+  const uint8_t* data;   // in the mapping, aligned as the file says (at least to 8 bytes)
   size_t size_bytes;
 
   uint64_t columns() const { return dims[0]; }
@@ -51,18 +58,22 @@ class File {
   static Result<std::unique_ptr<File>> open(const std::string& path);
   // The same over bytes that the caller keeps alive; for tests and the fuzzer.
   static Result<std::unique_ptr<File>> parse(std::span<const uint8_t> bytes);
-  virtual ~File() = default;
+  ~File();
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
 
   const std::string& path() const { return path_; }
   uint32_t version() const { return version_; }
   std::span<const uint8_t> bytes() const { return bytes_; }
+  uint32_t alignment() const { return alignment_; }
+  uint64_t data_offset() const { return data_offset_; }  // of the first byte of tensor data
 
   // Metadata, in file order. find() gives null when the key is absent.
   std::span<const std::pair<std::string_view, Value>> metadata() const { return metadata_; }
   const Value* find(std::string_view key) const;
 
-  // Typed access. Integers convert between widths when the value fits; anything else is kCorrupt with the key, the
-  // expected type and the type that came. *_or gives the fallback only when the key is absent.
+  // Typed access. Integers convert between widths when the value fits; anything else, and an absent key, is kCorrupt
+  // with the key, the expected type and the type that came. *_or gives the fallback only when the key is absent.
   Result<uint64_t> get_uint(std::string_view key) const;
   Result<uint64_t> get_uint_or(std::string_view key, uint64_t fallback) const;
   Result<double> get_float(std::string_view key) const;
@@ -77,13 +88,21 @@ class File {
   std::span<const Tensor> tensors() const { return tensors_; }
   const Tensor* find_tensor(std::string_view name) const;
 
- protected:
-  File() = default;
+ private:
+  friend class Parser;
+  File();
+
+  std::unique_ptr<os::MappedFile> mapping_;  // null for parse()
   std::string path_;
-  uint32_t version_ = 0;
   std::span<const uint8_t> bytes_;
+  uint32_t version_ = 0;
+  uint32_t alignment_ = 0;
+  uint64_t data_offset_ = 0;
   std::vector<std::pair<std::string_view, Value>> metadata_;
   std::vector<Tensor> tensors_;
+  // Positions in the lists above, sorted by name.
+  std::vector<uint32_t> metadata_by_key_;
+  std::vector<uint32_t> tensors_by_name_;
 };
 
 }  // namespace hedge::gguf
