@@ -27,8 +27,6 @@ class Descriptor {
 
   int get() const { return fd_; }
   bool ok() const { return fd_ >= 0; }
-  // For written files: close can report a delayed write error.
-  bool close_checked() { return ::close(std::exchange(fd_, -1)) == 0; }
 
  private:
   int fd_;
@@ -56,16 +54,6 @@ Result<struct stat> stat_regular(const Descriptor& file, const std::string& path
   if (S_ISDIR(info.st_mode)) return make_error(ErrorCode::kIo, path + " is a directory, expected a file");
   if (!S_ISREG(info.st_mode)) return make_error(ErrorCode::kIo, path + " is not a regular file");
   return info;
-}
-
-Status write_all(int fd, std::string_view content, const std::string& path) {
-  while (!content.empty()) {
-    const ssize_t written = ::write(fd, content.data(), content.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return system_error("write", path, errno);
-    content.remove_prefix(static_cast<size_t>(written));
-  }
-  return {};
 }
 
 std::string parent_of(const std::string& path) {
@@ -118,34 +106,50 @@ Result<std::string> read_file(const std::string& path, size_t limit_bytes) {
   return content;
 }
 
-Status write_file_atomic(const std::string& path, std::string_view content, int mode) {
+Result<std::unique_ptr<AtomicFile>> AtomicFile::create(const std::string& path, int mode) {
   std::string temporary = path + ".XXXXXX";
-  Descriptor file(::mkostemp(temporary.data(), O_CLOEXEC));
-  if (!file.ok()) return system_error("create a file beside", path, errno);
+  const int fd = ::mkostemp(temporary.data(), O_CLOEXEC);
+  if (fd < 0) return system_error("create a file beside", path, errno);
+  std::unique_ptr<AtomicFile> file(new AtomicFile(path, temporary, fd));
+  // mkostemp makes 0600; the mode is set before the name appears, so that a secret is never readable for a
+  // moment.
+  if (::fchmod(fd, static_cast<mode_t>(mode)) != 0) return system_error("set the mode of", temporary, errno);
+  return file;
+}
 
-  const auto write_and_rename = [&]() -> Status {
-    HEDGE_TRY(write_all(file.get(), content, temporary));
-    // mkostemp makes 0600; the mode is set before the name appears, so that a secret is never readable for a
-    // moment.
-    if (::fchmod(file.get(), static_cast<mode_t>(mode)) != 0)
-      return system_error("set the mode of", temporary, errno);
-    if (::fsync(file.get()) != 0) return system_error("sync", temporary, errno);
-    if (!file.close_checked()) return system_error("close", temporary, errno);
-    if (::rename(temporary.c_str(), path.c_str()) != 0) return system_error("rename to", path, errno);
-    return {};
-  };
-  Status done = write_and_rename();
-  if (!done.ok()) {
-    ::unlink(temporary.c_str());
-    return done;
-  }
-  // The new name is durable only once the folder is. Some file systems refuse to sync a folder (EINVAL): then
-  // it is as durable as they make it.
-  const Descriptor folder(open_retrying(parent_of(path).c_str(), O_RDONLY | O_DIRECTORY));
-  if (folder.ok() && ::fsync(folder.get()) != 0 && errno != EINVAL) {
-    return system_error("sync the folder of", path, errno);
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(temporary_.c_str());
+}
+
+Status AtomicFile::write(std::span<const uint8_t> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return system_error("write", temporary_, errno);
+    bytes = bytes.subspan(static_cast<size_t>(written));
   }
   return {};
+}
+
+Status AtomicFile::commit() {
+  if (::fsync(fd_) != 0) return system_error("sync", temporary_, errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) return system_error("rename to", path_, errno);
+  ::close(std::exchange(fd_, -1));  // Synced: close has nothing left to report.
+  // The new name is durable only once the folder is. Some file systems refuse to sync a folder (EINVAL): then
+  // it is as durable as they make it.
+  const Descriptor folder(open_retrying(parent_of(path_).c_str(), O_RDONLY | O_DIRECTORY));
+  if (folder.ok() && ::fsync(folder.get()) != 0 && errno != EINVAL) {
+    return system_error("sync the folder of", path_, errno);
+  }
+  return {};
+}
+
+Status write_file_atomic(const std::string& path, std::string_view content, int mode) {
+  HEDGE_TRY_SET(auto file, AtomicFile::create(path, mode));
+  HEDGE_TRY(file->write({reinterpret_cast<const uint8_t*>(content.data()), content.size()}));
+  return file->commit();
 }
 
 Status make_dirs(const std::string& path) {

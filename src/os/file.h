@@ -11,7 +11,8 @@
 
 namespace hedge::os {
 
-// A read-only shared mapping of a whole file. Views into it live as long as this object.
+// A read-only shared mapping of a whole file. Views into it live as long as this object. The file must not be shortened
+// meanwhile: the system then ends the process at the next read of the lost part.
 class MappedFile {
  public:
   static Result<std::unique_ptr<MappedFile>> open(const std::string& path);
@@ -29,7 +30,28 @@ class MappedFile {
 
 // Whole content; kExhausted when larger than `limit_bytes`.
 Result<std::string> read_file(const std::string& path, size_t limit_bytes);
-// Writes beside the target, syncs, renames over it: readers see the old content or the new, never half.
+
+// A file that appears whole or not at all: written beside the target, then synced and renamed over it by commit().
+// Without commit() nothing remains. One thread at a time.
+class AtomicFile {
+ public:
+  static Result<std::unique_ptr<AtomicFile>> create(const std::string& path, int mode = 0644);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  Status write(std::span<const uint8_t> bytes);
+  // At most once, and nothing is written after it.
+  Status commit();
+
+ private:
+  AtomicFile(std::string path, std::string temporary, int fd)
+      : path_(std::move(path)), temporary_(std::move(temporary)), fd_(fd) {}
+  std::string path_, temporary_;
+  int fd_;  // -1 once committed
+};
+
+// Readers see the old content or the new, never half.
 Status write_file_atomic(const std::string& path, std::string_view content, int mode = 0644);
 Status make_dirs(const std::string& path);
 bool file_exists(const std::string& path);

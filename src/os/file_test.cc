@@ -101,6 +101,19 @@ TEST_F(FileTest, AtomicWriteReplacesAndLeavesNothingBehind) {
   EXPECT_EQ(write_file_atomic(path("no/such/f"), "x").error().code, ErrorCode::kNotFound);
 }
 
+TEST_F(FileTest, AtomicFileWithoutCommitLeavesTheOldContent) {
+  ASSERT_TRUE(write_file_atomic(path("f"), "old").ok());
+  {
+    auto file = AtomicFile::create(path("f"));
+    ASSERT_TRUE(file.ok());
+    const uint8_t bytes[] = {'n', 'e', 'w'};
+    ASSERT_TRUE((*file)->write(bytes).ok());
+    EXPECT_EQ(*read_file(path("f"), 100), "old");
+  }
+  EXPECT_EQ(*read_file(path("f"), 100), "old");
+  EXPECT_EQ(entries(), 1u);
+}
+
 TEST_F(FileTest, MakeDirs) {
   EXPECT_TRUE(make_dirs(path("a/b/c")).ok());
   EXPECT_TRUE(make_dirs(path("a/b/c")).ok());
