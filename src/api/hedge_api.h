@@ -1,0 +1,25 @@
+// Hedge's own endpoints: decisions and sessions. Pure functions to JSON text.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "chat/request.h"
+#include "chat/trace.h"
+
+namespace hedge::api {
+
+struct SessionTurn {
+  chat::Message message;
+  std::vector<chat::Segment> segments;  // of an assistant's turn
+  std::string decision;                 // of an assistant's turn
+  int64_t created_ms = 0;
+};
+
+// GET /v1/hedge/decisions/ID: the hedge object with every step.
+std::string decision_body(const chat::Trace& trace);
+// GET /v1/hedge/sessions/ID
+std::string session_body(const std::string& id, bool is_private, const std::vector<SessionTurn>& turns);
+
+}  // namespace hedge::api
