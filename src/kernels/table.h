@@ -1,0 +1,99 @@
+// The kernels of one instruction-set level as a table of plain functions, chosen once at start.
+//
+// Matrix product, all quantised types alike: a stored weight row is unpacked to unsigned bytes u with one scale d and one
+// minimum m per group, w = d * u + m (Q8_0: u = q + 128, m = -128 d; Q4_0: m = -8 d; ...). Activations are int8 with one
+// scale per 32. So out = sum over groups of (d * da) * sum(u * a) + m * (da * sum(a)), with integer inner sums.
+// Nothing is repacked in memory: a row (few activation rows) or a panel of rows (many) is unpacked into cache, used, and
+// forgotten.
+//
+// C-compatible types only: level folders include this header and intrinsics, never the standard library, so that no
+// AVX copy of a template can be linked into generic code.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace hedge::kernels {
+
+inline constexpr size_t kActGroup = 32;      // activations per scale
+inline constexpr size_t kRowPad = 64;        // unpacked rows and activation rows are zero-padded to this many values
+inline constexpr size_t kColumnsMax = 65536; // widest matrix that a row buffer is made for
+inline constexpr size_t kTypes = 11;         // entries of quant/type_list.inc (checked in dispatch.cc)
+
+// Rows of activations, quantised. Row r: q + r * q_stride, and so on. Padding is zero.
+struct Activations {
+  int8_t* q;         // [rows, q_stride]       q_stride = columns rounded up to kRowPad
+  float* d;          // [rows, group_stride]   scale of each group of 32
+  float* s;          // [rows, group_stride]   d * sum of q over the group
+  float* s16;        // [rows, 2*group_stride] the same over halves of a group, for types with groups of 16
+  size_t q_stride;
+  size_t group_stride;  // in floats; a multiple of 16
+};
+
+// An unpacked weight row. `group` is 32 or 16 values per scale.
+struct UnpackedRow {
+  uint8_t* u;  // [columns rounded up to kRowPad]
+  float* d;    // [groups rounded up to 16]
+  float* m;
+};
+
+using UnpackFn = void (*)(const void* blocks, size_t columns, UnpackedRow out);
+
+// A panel: `panel_rows` weight rows unpacked and interleaved by four columns, as the dot-product instructions want it.
+struct Panel {
+  uint8_t* u;  // [columns/4, panel_rows, 4]
+  float* d;    // [groups, panel_rows]
+  float* m;    // [groups, panel_rows]
+  size_t columns;   // multiple of 32
+  size_t group;     // 32 or 16
+};
+
+struct Table {
+  const char* name;
+  size_t panel_rows;
+
+  // Quantises one row of n values into row r of `out`: d = max|x| / 127, round to nearest even.
+  void (*quantize_row)(const float* x, size_t n, const Activations* out, size_t r);
+
+  // By quant::Type; null for the float types.
+  UnpackFn unpack[kTypes];
+
+  // out[r * out_stride] = dot(row, activation row r) for r < rows. group is 32 or 16.
+  void (*dot_unpacked)(const UnpackedRow* row, size_t columns, size_t group, const Activations* act, size_t rows,
+                       float* out, size_t out_stride);
+  // Direct dot of n_rows stored rows with ONE activation row; null where a type has no such kernel (then unpack +
+  // dot_unpacked is used). `blocks_end` is the end of readable memory of the tensor.
+  void (*dot_direct[kTypes])(const void* blocks, size_t row_bytes, size_t columns, size_t n_rows,
+                             const Activations* act, float* out);
+
+  // Interleaves unpacked row `index` (0..panel_rows-1) into the panel.
+  void (*pack_panel)(const UnpackedRow* rows, size_t n_rows, const Panel* panel);
+  // out[r * out_stride + c] = dot for r in [0, rows), c in [0, columns_out).
+  void (*gemm_panel)(const Panel* panel, const Activations* act, size_t rows, float* out, size_t out_stride,
+                     size_t columns_out);
+
+  // Plain float kernels.
+  float (*dot_f32)(const float* a, const float* b, size_t n);
+  float (*dot_f16)(const uint16_t* a, const float* b, size_t n);
+  float (*dot_bf16)(const uint16_t* a, const float* b, size_t n);
+  void (*f16_to_f32)(const uint16_t* in, float* out, size_t n);
+  void (*f32_to_f16)(const float* in, uint16_t* out, size_t n);
+  void (*axpy_f16)(float scale, const uint16_t* x, float* y, size_t n);  // y += scale * x
+  void (*add)(const float* x, float* y, size_t n);                       // y += x
+  void (*rms_norm)(const float* x, const float* weight, float eps, float* out, size_t n);
+  void (*silu_mul)(const float* gate, const float* up, float* out, size_t n);
+  void (*gelu_mul)(const float* gate, const float* up, float* out, size_t n);  // tanh form
+  // x[i] = exp(x[i] - max); returns the sum.
+  float (*exp_sum)(float* x, float max, size_t n);
+  float (*max_of)(const float* x, size_t n);
+  void (*scale)(float factor, float* x, size_t n);
+  // c[i][j] += sum over k of a[i][k] * b[k][j] for i < m, j < n; n is a multiple of 16. beta 0 overwrites.
+  void (*sgemm)(const float* a, size_t lda, const float* b, size_t ldb, float* c, size_t ldc, size_t m, size_t n,
+                size_t k, int accumulate);
+};
+
+extern const Table kGenericTable;
+extern const Table kAvx2Table;
+extern const Table kAvx512Table;
+
+}  // namespace hedge::kernels

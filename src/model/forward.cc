@@ -1,0 +1,400 @@
+#include "model/forward.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "model/attention.h"
+#include "model/matmul.h"
+
+namespace hedge::model {
+namespace {
+
+using kernels::Activations;
+
+// With so few rows every worker does the norms and the quantising of all rows itself, in memory of its own: cheaper
+// than a barrier.
+constexpr size_t kPrivateRowsMax = 2;
+// Runs of at least this many rows of one sequence go through the tiled attention.
+constexpr size_t kTiledRowsMin = 4;
+
+// A piece of the batch for attention: rows of one cache at neighbouring positions.
+struct Run {
+  size_t first_row;
+  size_t rows;
+};
+
+// What each worker owns.
+struct Local {
+  Local(const Config& config, const kernels::Table& table, size_t columns_max, size_t context_tokens)
+      : matmul(table, columns_max),
+        attention(static_cast<size_t>(config.head_dim), context_tokens),
+        activations(kPrivateRowsMax, columns_max),
+        stream(kPrivateRowsMax * static_cast<size_t>(config.dim)),
+        plain(kPrivateRowsMax * columns_max) {}
+
+  MatmulScratch matmul;
+  AttentionScratch attention;
+  ActivationBuffer activations;
+  std::vector<float> stream;  // [kPrivateRowsMax, dim] this worker's copy of the residual stream
+  std::vector<float> plain;   // [kPrivateRowsMax, columns_max] normed rows
+};
+
+class ForwardImpl final : public Forward {
+ public:
+  ForwardImpl(const Config& config, const Weights& weights, const kernels::Table& table, os::Team& team, int rows_max,
+              int outputs_max, int context_tokens)
+      : config_(config), weights_(weights), table_(table), team_(team), rows_max_(rows_max), outputs_max_(outputs_max),
+        dim_(static_cast<size_t>(config.dim)), head_dim_(static_cast<size_t>(config.head_dim)),
+        q_size_(static_cast<size_t>(config.heads) * head_dim_), kv_size_(static_cast<size_t>(config.kv_heads) * head_dim_),
+        ffn_(static_cast<size_t>(config.ffn_dim)), columns_max_(std::max({dim_, q_size_, ffn_})),
+        shared_activations_(static_cast<size_t>(rows_max), columns_max_) {
+    const size_t rows = static_cast<size_t>(rows_max);
+    stream_.resize(rows * dim_);
+    plain_.resize(rows * columns_max_);
+    query_.resize(rows * q_size_);
+    key_.resize(rows * kv_size_);
+    value_.resize(rows * kv_size_);
+    attended_.resize(rows * q_size_);
+    branch_.resize(rows * dim_);
+    gate_.resize(rows * ffn_);
+    up_.resize(rows * ffn_);
+    hidden_.resize(rows * dim_);
+    logits_.resize(static_cast<size_t>(outputs_max) * static_cast<size_t>(config.vocab));
+    rope_.resize(rows * 2 * static_cast<size_t>(config.rope_dim));
+    runs_.reserve(rows);
+    for (int i = 0; i < team.threads(); ++i) {
+      locals_.push_back(std::make_unique<Local>(config, table, columns_max_, static_cast<size_t>(context_tokens)));
+    }
+  }
+
+  void run(std::span<const Row> rows, std::span<const int> outputs) override {
+    HEDGE_CHECK(rows.size() <= static_cast<size_t>(rows_max_) && !rows.empty());
+    rows_ = rows;
+    outputs_ = outputs;
+    private_ = rows.size() <= kPrivateRowsMax;
+    split_runs();
+    team_.run([](void* self, os::Worker& worker) { static_cast<ForwardImpl*>(self)->layers(worker); }, this);
+  }
+
+  const float* logits(int first, int count) override {
+    HEDGE_CHECK(count <= outputs_max_);
+    head_first_ = static_cast<size_t>(first);
+    head_count_ = static_cast<size_t>(count);
+    team_.run([](void* self, os::Worker& worker) { static_cast<ForwardImpl*>(self)->head(worker); }, this);
+    return logits_.data();
+  }
+
+  int rows_max() const override { return rows_max_; }
+  int outputs_max() const override { return outputs_max_; }
+
+ private:
+  // Consecutive rows of one cache, cut so that one unit of attention work stays within the tile memory.
+  void split_runs() {
+    runs_.clear();
+    const size_t group = static_cast<size_t>(config_.heads / config_.kv_heads);
+    const size_t longest = std::max<size_t>(1, std::min<size_t>(32, kAttentionQueriesMax / group));
+    for (size_t r = 0; r < rows_.size();) {
+      size_t end = r + 1;
+      while (end < rows_.size() && end - r < longest && rows_[end].cache == rows_[r].cache &&
+             rows_[end].position == rows_[end - 1].position + 1) {
+        ++end;
+      }
+      runs_.push_back(Run{r, end - r});
+      r = end;
+    }
+  }
+
+  // ---- the program that all workers run together ----
+
+  void layers(os::Worker& worker) {
+    embed(worker);
+    const Vector* pending_norm = nullptr;  // post-norm of the branch that is still to be added to the stream
+    bool pending = false;
+    for (int i = 0; i < config_.layers; ++i) {
+      const Layer& layer = weights_.layers[static_cast<size_t>(i)];
+      add_and_norm(worker, pending, pending_norm, layer.attention_norm);
+      project_qkv(worker, layer);
+      rotate_and_store(worker, layer, i);
+      attend(worker, i);
+      quantize_phase(worker, attended_.data(), q_size_);
+      project(worker, layer.output, attended_.data(), q_size_);
+      add_and_norm(worker, true, config_.post_norms ? &layer.post_attention_norm : nullptr, layer.ffn_norm);
+      feed_forward(worker, layer);
+      quantize_phase(worker, gate_.data(), ffn_);
+      project(worker, layer.down, gate_.data(), ffn_);
+      pending = true;
+      pending_norm = config_.post_norms ? &layer.post_ffn_norm : nullptr;
+    }
+    finish(worker, pending_norm);
+  }
+
+  Local& local(const os::Worker& worker) { return *locals_[static_cast<size_t>(worker.index())]; }
+
+  float* stream_of(Local& mine) { return private_ ? mine.stream.data() : stream_.data(); }
+
+  // Calls body(r) for every row: all of them in every worker when private, else each row once and a barrier after.
+  template <typename Body>
+  void for_rows(os::Worker& worker, Body body) {
+    if (private_) {
+      for (size_t r = 0; r < rows_.size(); ++r) body(r);
+      return;
+    }
+    constexpr size_t kRowsPerChunk = 4;
+    for (size_t c = worker.take(); c * kRowsPerChunk < rows_.size(); c = worker.take()) {
+      const size_t end = std::min(rows_.size(), (c + 1) * kRowsPerChunk);
+      for (size_t r = c * kRowsPerChunk; r < end; ++r) body(r);
+    }
+    worker.barrier();
+  }
+
+  void embed(os::Worker& worker) {
+    float* stream = stream_of(local(worker));
+    const Matrix& table = weights_.embedding;
+    const auto dequantize = quant::info(table.type).dequantize;
+    for_rows(worker, [&](size_t r) {
+      float* x = stream + r * dim_;
+      dequantize(table.row(static_cast<size_t>(rows_[r].token)), x, dim_);
+      if (config_.embedding_scale != 1.0f) table_.scale(config_.embedding_scale, x, dim_);
+      if (!private_ || worker.index() == 0) fill_rope(r);
+    });
+  }
+
+  // Cosine and sine of every rotated pair at the row's position, for the global base and the local one.
+  void fill_rope(size_t r) {
+    const size_t pairs = static_cast<size_t>(config_.rope_dim) / 2;
+    float* global = &rope_[r * 4 * pairs];
+    float* local_angles = global + 2 * pairs;
+    const double position = rows_[r].position;
+    for (size_t i = 0; i < pairs; ++i) {
+      const double exponent = -2.0 * static_cast<double>(i) / config_.rope_dim;
+      double angle = position * config_.rope_scale * std::pow(static_cast<double>(config_.rope_base), exponent);
+      if (!config_.rope_factors.empty()) angle /= config_.rope_factors[i];
+      global[2 * i] = static_cast<float>(std::cos(angle));
+      global[2 * i + 1] = static_cast<float>(std::sin(angle));
+      if (config_.window == 0) continue;
+      const double near = position * std::pow(static_cast<double>(config_.rope_base_local), exponent);
+      local_angles[2 * i] = static_cast<float>(std::cos(near));
+      local_angles[2 * i + 1] = static_cast<float>(std::sin(near));
+    }
+  }
+
+  Activations activations(Local& mine, size_t columns) {
+    return private_ ? mine.activations.view(columns) : shared_activations_.view(columns);
+  }
+
+  // stream += post_norm(branch); then norm and quantise for the next product.
+  void add_and_norm(os::Worker& worker, bool pending, const Vector* post_norm, const Vector& norm) {
+    Local& mine = local(worker);
+    float* stream = stream_of(mine);
+    float* plain = private_ ? mine.plain.data() : plain_.data();
+    const Activations act = activations(mine, dim_);
+    for_rows(worker, [&](size_t r) {
+      float* x = stream + r * dim_;
+      float* normed = plain + r * columns_max_;
+      if (pending) add_branch(r, post_norm, normed, x);
+      table_.rms_norm(x, norm.data(), config_.norm_eps, normed, dim_);
+      table_.quantize_row(normed, dim_, &act, r);
+    });
+  }
+
+  void add_branch(size_t r, const Vector* post_norm, float* scratch, float* x) {
+    const float* branch = &branch_[r * dim_];
+    if (post_norm != nullptr) {
+      table_.rms_norm(branch, post_norm->data(), config_.norm_eps, scratch, dim_);
+      branch = scratch;
+    }
+    table_.add(branch, x, dim_);
+  }
+
+  MatmulInput normed_input(Local& mine, const Activations& act) {
+    return MatmulInput{&act, private_ ? mine.plain.data() : plain_.data(), columns_max_, rows_.size()};
+  }
+
+  void project_qkv(os::Worker& worker, const Layer& layer) {
+    Local& mine = local(worker);
+    const Activations act = activations(mine, dim_);
+    const MatmulJob jobs[] = {{&layer.query, query_.data(), q_size_},
+                              {&layer.key, key_.data(), kv_size_},
+                              {&layer.value, value_.data(), kv_size_}};
+    matmul_phase(worker, table_, mine.matmul, jobs, normed_input(mine, act), [](size_t, size_t, size_t) {});
+    worker.barrier();
+  }
+
+  void rotate(float* head, const float* angles) const {
+    const size_t pairs = static_cast<size_t>(config_.rope_dim) / 2;
+    const size_t step = config_.rope == Rope::kInterleaved ? 1 : pairs;
+    const size_t stride = config_.rope == Rope::kInterleaved ? 2 : 1;
+    for (size_t i = 0; i < pairs; ++i) {
+      float& a = head[i * stride];
+      float& b = head[i * stride + step];
+      const float c = angles[2 * i];
+      const float s = angles[2 * i + 1];
+      const float rotated = a * c - b * s;
+      b = a * s + b * c;
+      a = rotated;
+    }
+  }
+
+  void rotate_and_store(os::Worker& worker, const Layer& layer, int index) {
+    const bool near = config_.local[static_cast<size_t>(index)];
+    const size_t pairs = static_cast<size_t>(config_.rope_dim) / 2;
+    for (size_t r = worker.take(); r < rows_.size(); r = worker.take()) {
+      const float* angles = &rope_[r * 4 * pairs + (near ? 2 * pairs : 0)];
+      for (int h = 0; h < config_.heads; ++h) {
+        float* q = &query_[r * q_size_ + static_cast<size_t>(h) * head_dim_];
+        if (config_.qk_norm) table_.rms_norm(q, layer.query_norm.data(), config_.norm_eps, q, head_dim_);
+        rotate(q, angles);
+      }
+      const size_t position = static_cast<size_t>(rows_[r].position);
+      for (int h = 0; h < config_.kv_heads; ++h) {
+        float* k = &key_[r * kv_size_ + static_cast<size_t>(h) * head_dim_];
+        if (config_.qk_norm) table_.rms_norm(k, layer.key_norm.data(), config_.norm_eps, k, head_dim_);
+        rotate(k, angles);
+        table_.f32_to_f16(k, rows_[r].cache->keys(index, h) + position * head_dim_, head_dim_);
+        table_.f32_to_f16(&value_[r * kv_size_ + static_cast<size_t>(h) * head_dim_],
+                          rows_[r].cache->values(index, h) + position * head_dim_, head_dim_);
+      }
+    }
+    worker.barrier();
+  }
+
+  // Units: (run, KV head) for long runs, (row, query head) for single rows; numbered run by run.
+  void attend(os::Worker& worker, int index) {
+    Local& mine = local(worker);
+    const size_t kv_heads = static_cast<size_t>(config_.kv_heads);
+    const size_t heads = static_cast<size_t>(config_.heads);
+    const size_t group = heads / kv_heads;
+    size_t unit = worker.take();
+    size_t passed = 0;
+    for (const Run& run : runs_) {
+      const bool tiled = run.rows >= kTiledRowsMin;
+      const size_t units = tiled ? kv_heads : heads * run.rows;
+      for (; unit - passed < units; unit = worker.take()) {
+        const size_t inner = unit - passed;
+        const size_t kv_head = tiled ? inner : inner % heads / group;
+        const size_t row = run.first_row + (tiled ? 0 : inner / heads);
+        AttentionInput input;
+        input.queries = &query_[row * q_size_ + kv_head * group * head_dim_];
+        input.query_stride = input.out_stride = q_size_;
+        input.keys = rows_[row].cache->keys(index, static_cast<int>(kv_head));
+        input.values = rows_[row].cache->values(index, static_cast<int>(kv_head));
+        input.out = &attended_[row * q_size_ + kv_head * group * head_dim_];
+        input.head_dim = head_dim_;
+        input.heads = group;
+        input.scale = config_.attention_scale;
+        input.window = config_.local[static_cast<size_t>(index)] ? config_.window : 0;
+        input.first_position = rows_[row].position;
+        if (tiled) {
+          attend_tiled(table_, mine.attention, input, run.rows);
+        } else {
+          attend_single(table_, mine.attention, input, inner % heads % group);
+        }
+      }
+      passed += units;
+    }
+    worker.barrier();
+  }
+
+  void quantize_phase(os::Worker& worker, const float* values, size_t columns) {
+    const Activations act = activations(local(worker), columns);
+    for_rows(worker, [&](size_t r) { table_.quantize_row(values + r * columns, columns, &act, r); });
+  }
+
+  // branch = weights . values
+  void project(os::Worker& worker, const Matrix& weights, const float* values, size_t columns) {
+    Local& mine = local(worker);
+    const Activations act = activations(mine, columns);
+    const MatmulJob jobs[] = {{&weights, branch_.data(), dim_}};
+    matmul_phase(worker, table_, mine.matmul, jobs, MatmulInput{&act, values, columns, rows_.size()},
+                 [](size_t, size_t, size_t) {});
+    worker.barrier();
+  }
+
+  // gate = activation(W_gate x) * (W_up x). Each chunk computes the same rows of both, so that the product is local.
+  void feed_forward(os::Worker& worker, const Layer& layer) {
+    Local& mine = local(worker);
+    const Activations act = activations(mine, dim_);
+    const MatmulInput input = normed_input(mine, act);
+    const MatmulJob gate_job{&layer.gate, gate_.data(), ffn_};
+    const MatmulJob up_job{&layer.up, up_.data(), ffn_};
+    const size_t step = chunk_rows(table_, layer.gate, input.rows, worker.count());
+    for (size_t c = worker.take(); c * step < ffn_; c = worker.take()) {
+      const size_t first = c * step;
+      const size_t count = std::min(step, ffn_ - first);
+      matmul_chunk(table_, mine.matmul, gate_job, input, first, count);
+      matmul_chunk(table_, mine.matmul, up_job, input, first, count);
+      for (size_t r = 0; r < rows_.size(); ++r) {
+        float* gate = &gate_[r * ffn_ + first];
+        const float* up = &up_[r * ffn_ + first];
+        switch (config_.activation) {
+          case Activation::kSilu: table_.silu_mul(gate, up, gate, count); break;
+          case Activation::kGelu: table_.gelu_mul(gate, up, gate, count); break;
+        }
+      }
+    }
+    worker.barrier();
+  }
+
+  // The last branch and the final norm, for the rows whose logits are wanted.
+  void finish(os::Worker& worker, const Vector* post_norm) {
+    Local& mine = local(worker);
+    float* stream = stream_of(mine);
+    for (size_t i = worker.take(); i < outputs_.size(); i = worker.take()) {
+      const size_t r = static_cast<size_t>(outputs_[i]);
+      float* x = stream + r * dim_;
+      add_branch(r, post_norm, mine.plain.data(), x);
+      table_.rms_norm(x, weights_.output_norm.data(), config_.norm_eps, &hidden_[i * dim_], dim_);
+    }
+  }
+
+  void head(os::Worker& worker) {
+    Local& mine = local(worker);
+    const bool alone = head_count_ <= kPrivateRowsMax;
+    const Activations act = alone ? mine.activations.view(dim_) : shared_activations_.view(dim_);
+    const float* hidden = &hidden_[head_first_ * dim_];
+    if (alone) {
+      for (size_t r = 0; r < head_count_; ++r) table_.quantize_row(hidden + r * dim_, dim_, &act, r);
+    } else {
+      for (size_t r = worker.take(); r < head_count_; r = worker.take()) {
+        table_.quantize_row(hidden + r * dim_, dim_, &act, r);
+      }
+      worker.barrier();
+    }
+    const MatmulJob jobs[] = {{&weights_.head, logits_.data(), static_cast<size_t>(config_.vocab)}};
+    matmul_phase(worker, table_, mine.matmul, jobs, MatmulInput{&act, hidden, dim_, head_count_},
+                 [](size_t, size_t, size_t) {});
+  }
+
+  const Config& config_;
+  const Weights& weights_;
+  const kernels::Table& table_;
+  os::Team& team_;
+  const int rows_max_;
+  const int outputs_max_;
+  const size_t dim_, head_dim_, q_size_, kv_size_, ffn_, columns_max_;
+
+  // The batch of the current run.
+  std::span<const Row> rows_;
+  std::span<const int> outputs_;
+  std::vector<Run> runs_;
+  bool private_ = false;
+  size_t head_first_ = 0, head_count_ = 0;
+
+  // Shared buffers, [rows_max, ...].
+  ActivationBuffer shared_activations_;
+  std::vector<float> stream_, plain_, query_, key_, value_, attended_, branch_, gate_, up_, hidden_;
+  std::vector<float> rope_;    // [rows_max, 2 (global, local), rope_dim/2, 2 (cos, sin)]
+  std::vector<float> logits_;  // [outputs_max, vocab]
+  std::vector<std::unique_ptr<Local>> locals_;
+};
+
+}  // namespace
+
+std::unique_ptr<Forward> Forward::create(const Config& config, const Weights& weights, const kernels::Table& table,
+                                         os::Team& team, int rows_max, int outputs_max, int context_tokens) {
+  return std::make_unique<ForwardImpl>(config, weights, table, team, rows_max, outputs_max, context_tokens);
+}
+
+}  // namespace hedge::model

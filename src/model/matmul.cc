@@ -1,0 +1,103 @@
+#include "model/matmul.h"
+
+#include <algorithm>
+
+#include "base/bytes.h"
+
+namespace hedge::model {
+namespace {
+
+// From this many input rows on, interleaving a panel costs less than it saves.
+constexpr size_t kPanelInputRows = 6;
+// A chunk of stored weights for few input rows: large enough to read at memory speed, small enough to share out.
+constexpr size_t kChunkBytes = 64 * 1024;
+
+size_t group_of(quant::Type type) { return type == quant::Type::kQ6_K ? 16 : 32; }
+
+bool is_float(quant::Type type) { return quant::info(type).block_values == 1; }
+
+void float_chunk(const kernels::Table& table, MatmulScratch& scratch, const MatmulJob& job, const MatmulInput& input,
+                 size_t first, size_t count) {
+  const Matrix& w = *job.weights;
+  for (size_t i = first; i < first + count; ++i) {
+    const float* row = scratch.float_row.data();
+    if (w.type == quant::Type::kF16) {
+      table.f16_to_f32(reinterpret_cast<const uint16_t*>(w.row(i)), scratch.float_row.data(), w.columns);
+    } else if (w.type == quant::Type::kF32) {
+      row = reinterpret_cast<const float*>(w.row(i));
+    } else {
+      quant::info(w.type).dequantize(w.row(i), scratch.float_row.data(), w.columns);
+    }
+    for (size_t r = 0; r < input.rows; ++r) {
+      job.out[r * job.out_stride + i] = table.dot_f32(row, input.plain + r * input.plain_stride, w.columns);
+    }
+  }
+}
+
+}  // namespace
+
+ActivationBuffer::ActivationBuffer(size_t rows, size_t columns) : rows_(rows) {
+  const size_t stride = round_up(columns, 512);
+  q_.resize(rows * stride);
+  d_.resize(rows * (stride / kernels::kActGroup));
+  s_.resize(d_.size());
+  s16_.resize(2 * d_.size());
+}
+
+kernels::Activations ActivationBuffer::view(size_t columns) {
+  // Kernels read whole spans of 512 values' scales; q is read to the next 64.
+  return kernels::Activations{q_.data(), d_.data(), s_.data(), s16_.data(), round_up(columns, kernels::kRowPad),
+                              round_up(columns, 512) / kernels::kActGroup};
+}
+
+MatmulScratch::MatmulScratch(const kernels::Table& table, size_t columns_max) {
+  const size_t columns = round_up(columns_max, 512);
+  const size_t groups = columns / 16;
+  const size_t panel_rows = table.panel_rows;
+  bytes_.resize(2 * panel_rows * columns + 64);
+  floats_.resize(4 * panel_rows * groups);
+  float_row.resize(columns);
+  uint8_t* u = bytes_.data() + (64 - reinterpret_cast<uintptr_t>(bytes_.data()) % 64) % 64;
+  float* f = floats_.data();
+  for (size_t i = 0; i < panel_rows; ++i) {
+    rows.push_back(kernels::UnpackedRow{u + i * columns, f + i * groups, f + (panel_rows + i) * groups});
+  }
+  panel = kernels::Panel{u + panel_rows * columns, f + 2 * panel_rows * groups, f + 3 * panel_rows * groups, 0, 32};
+}
+
+size_t chunk_rows(const kernels::Table& table, const Matrix& weights, size_t input_rows, int workers) {
+  if (input_rows >= kPanelInputRows && !is_float(weights.type)) return table.panel_rows;
+  const size_t by_bytes = std::max<size_t>(8, kChunkBytes / weights.row_bytes);
+  const size_t by_share = round_up(weights.rows / (static_cast<size_t>(workers) * 4) + 1, 8);
+  return std::max<size_t>(8, std::min(by_bytes, by_share));
+}
+
+void matmul_chunk(const kernels::Table& table, MatmulScratch& scratch, const MatmulJob& job, const MatmulInput& input,
+                  size_t first, size_t count) {
+  const Matrix& w = *job.weights;
+  if (is_float(w.type)) {
+    float_chunk(table, scratch, job, input, first, count);
+    return;
+  }
+  const size_t type = static_cast<size_t>(w.type);
+  if (input.rows >= kPanelInputRows) {
+    for (size_t i = 0; i < count; ++i) table.unpack[type](w.row(first + i), w.columns, scratch.rows[i]);
+    kernels::Panel panel = scratch.panel;
+    panel.columns = w.columns;
+    panel.group = group_of(w.type);
+    table.pack_panel(scratch.rows.data(), count, &panel);
+    table.gemm_panel(&panel, input.quantized, input.rows, job.out + first, job.out_stride, count);
+    return;
+  }
+  if (input.rows == 1 && table.dot_direct[type] != nullptr) {
+    table.dot_direct[type](w.row(first), w.row_bytes, w.columns, count, input.quantized, job.out + first);
+    return;
+  }
+  for (size_t i = 0; i < count; ++i) {
+    table.unpack[type](w.row(first + i), w.columns, scratch.rows[0]);
+    table.dot_unpacked(&scratch.rows[0], w.columns, group_of(w.type), input.quantized, input.rows, job.out + first + i,
+                       job.out_stride);
+  }
+}
+
+}  // namespace hedge::model

@@ -1,0 +1,87 @@
+// Products of stored weight matrices with rows of activations, spread over the team in chunks of weight rows.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "kernels/table.h"
+#include "model/weights.h"
+#include "os/team.h"
+
+namespace hedge::model {
+
+// Quantised activations for up to `rows` rows of up to `columns` values, with the memory they lie in.
+class ActivationBuffer {
+ public:
+  ActivationBuffer(size_t rows, size_t columns);
+  // The view for a matrix of this width. Strides depend on the width, so take it anew per product.
+  kernels::Activations view(size_t columns);
+
+ private:
+  std::vector<int8_t> q_;
+  std::vector<float> d_, s_, s16_;
+  size_t rows_;
+};
+
+// One worker's cache-sized memory for unpacked rows and panels.
+class MatmulScratch {
+ public:
+  MatmulScratch(const kernels::Table& table, size_t columns_max);
+
+  std::vector<kernels::UnpackedRow> rows;  // [panel_rows]
+  kernels::Panel panel;
+  std::vector<float> float_row;  // [columns_max]
+
+ private:
+  std::vector<uint8_t> bytes_;
+  std::vector<float> floats_;
+};
+
+// out[r * out_stride + i] = weights.row(i) . activations(r)
+struct MatmulJob {
+  const Matrix* weights;
+  float* out;
+  size_t out_stride;
+};
+
+struct MatmulInput {
+  const kernels::Activations* quantized;  // [rows] for quantised weights
+  const float* plain;                     // [rows, plain_stride] the same rows in float, for F32, F16 and BF16 weights
+  size_t plain_stride;
+  size_t rows;
+};
+
+// All jobs share the input and the phase; `after(job_index, first, count)` is called by the worker that computed the
+// chunk, for fused element-wise work on its rows. Does not end the phase.
+template <typename After>
+void matmul_phase(os::Worker& worker, const kernels::Table& table, MatmulScratch& scratch,
+                  std::span<const MatmulJob> jobs, const MatmulInput& input, After after);
+
+// Weight rows that one chunk takes.
+size_t chunk_rows(const kernels::Table& table, const Matrix& weights, size_t input_rows, int workers);
+
+// Rows [first, first + count) of one job.
+void matmul_chunk(const kernels::Table& table, MatmulScratch& scratch, const MatmulJob& job, const MatmulInput& input,
+                  size_t first, size_t count);
+
+template <typename After>
+void matmul_phase(os::Worker& worker, const kernels::Table& table, MatmulScratch& scratch,
+                  std::span<const MatmulJob> jobs, const MatmulInput& input, After after) {
+  size_t chunk = worker.take();
+  size_t passed = 0;
+  for (size_t j = 0; j < jobs.size(); ++j) {
+    const size_t step = chunk_rows(table, *jobs[j].weights, input.rows, worker.count());
+    const size_t chunks = (jobs[j].weights->rows + step - 1) / step;
+    while (chunk - passed < chunks) {
+      const size_t first = (chunk - passed) * step;
+      const size_t count = jobs[j].weights->rows - first < step ? jobs[j].weights->rows - first : step;
+      matmul_chunk(table, scratch, jobs[j], input, first, count);
+      after(j, first, count);
+      chunk = worker.take();
+    }
+    passed += chunks;
+  }
+}
+
+}  // namespace hedge::model

@@ -1,0 +1,32 @@
+#include "model/model.h"
+
+#include <sched.h>
+
+#include "kernels/dispatch.h"
+#include "os/memory.h"
+
+namespace hedge::model {
+namespace {
+
+int usable_cores() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return CPU_COUNT(&set) > 0 ? CPU_COUNT(&set) : 1;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Model>> Model::load(const std::string& path, int threads) {
+  std::unique_ptr<Model> model(new Model(kernels::active()));
+  HEDGE_TRY_SET(model->file_, gguf::File::open(path));
+  HEDGE_TRY_SET(model->config_, read_config(*model->file_));
+  HEDGE_TRY_SET(model->weights_, load_weights(*model->file_, model->config_));
+  model->team_ = std::make_unique<os::Team>(threads > 0 ? threads : usable_cores());
+  return model;
+}
+
+void Model::prefault() const {
+  for (const gguf::Tensor& tensor : file_->tensors()) os::populate_view(tensor.data, tensor.size_bytes);
+}
+
+}  // namespace hedge::model

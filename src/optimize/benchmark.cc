@@ -1,0 +1,93 @@
+#include "optimize/benchmark.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "base/clock.h"
+#include "base/rng.h"
+#include "model/model.h"
+
+namespace hedge::optimize {
+namespace {
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t n = values.size();
+  return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+struct Bench {
+  model::Model& model;
+  model::Forward& forward;
+  model::KvCache& cache;
+  Rng rng{1};
+
+  int32_t random_token() { return static_cast<int32_t>(rng.below(static_cast<uint64_t>(model.config().vocab))); }
+
+  double prefill(int tokens) {
+    std::vector<model::Row> rows;
+    for (int i = 0; i < tokens; ++i) rows.push_back({random_token(), i, &cache});
+    const auto start = SteadyClock::now();
+    for (int begin = 0; begin < tokens; begin += forward.rows_max()) {
+      const int count = std::min(forward.rows_max(), tokens - begin);
+      const bool last = begin + count == tokens;
+      const int output = count - 1;
+      forward.run(std::span(rows).subspan(static_cast<size_t>(begin), static_cast<size_t>(count)),
+                  last ? std::span(&output, 1) : std::span<const int>());
+    }
+    forward.logits(0, 1);
+    return tokens / seconds_since(start);
+  }
+
+  double decode(int tokens) {
+    const int output = 0;
+    const auto start = SteadyClock::now();
+    for (int i = 0; i < tokens; ++i) {
+      const model::Row row{random_token(), i, &cache};
+      forward.run({&row, 1}, {&output, 1});
+      forward.logits(0, 1);
+    }
+    return tokens / seconds_since(start);
+  }
+};
+
+}  // namespace
+
+Result<std::vector<BenchmarkResult>> benchmark(const BenchmarkOptions& options) {
+  int longest = 1;
+  for (const int n : options.prompt_tokens) longest = std::max(longest, n);
+  for (const int n : options.generated_tokens) longest = std::max(longest, n);
+  if (longest > 1 << 18 || options.repetitions < 1 || options.chunk_rows < 1) {
+    return make_error(ErrorCode::kInvalidArgument, "expected at most 262144 tokens, at least one repetition and one row");
+  }
+  HEDGE_TRY_SET(const std::unique_ptr<model::Model> model, model::Model::load(options.model_path, options.threads));
+  HEDGE_TRY_SET(const std::unique_ptr<model::KvCache> cache, model::KvCache::create(model->config(), longest));
+  const std::unique_ptr<model::Forward> forward =
+      model->make_forward(std::min(options.chunk_rows, longest), 1, longest);
+  Bench bench{*model, *forward, *cache};
+  std::vector<BenchmarkResult> results;
+  const auto add = [&](const char* kind, int tokens) {
+    BenchmarkResult result;
+    result.test = kind + std::to_string(tokens);
+    result.threads = model->team().threads();
+    result.isa = model->table().name;
+    results.push_back(std::move(result));
+  };
+  for (const int n : options.prompt_tokens) {
+    if (n > 0) add("pp", n);
+  }
+  for (const int n : options.generated_tokens) {
+    if (n > 0) add("tg", n);
+  }
+  for (int run = -1; run < options.repetitions; ++run) {  // -1 is the warm-up
+    for (BenchmarkResult& result : results) {
+      const int tokens = std::stoi(result.test.substr(2));
+      const double speed = result.test.starts_with("pp") ? bench.prefill(tokens) : bench.decode(tokens);
+      if (run >= 0) result.runs.push_back(speed);
+    }
+  }
+  for (BenchmarkResult& result : results) result.tokens_per_second = median(result.runs);
+  return results;
+}
+
+}  // namespace hedge::optimize

@@ -1,0 +1,89 @@
+#include "os/team.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace hedge::os {
+namespace {
+
+// About 4 microseconds of pauses at 40 to 140 cycles each: longer than any barrier among running threads, shorter than
+// what a preempted one costs anyway.
+constexpr int kSpins = 200;
+
+inline void pause_cpu() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+int Worker::count() const { return team_->threads_; }
+
+size_t Worker::take() { return team_->counters_[phase_ & 1].value.fetch_add(1, std::memory_order_relaxed); }
+
+void Worker::barrier() {
+  Team& team = *team_;
+  const uint32_t generation = team.barrier_generation_.load(std::memory_order_acquire);
+  if (team.arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == static_cast<uint32_t>(team.threads_)) {
+    // Last one in: nobody takes from this phase's counter any more, so it is made ready for the phase after the next.
+    team.counters_[phase_ & 1].value.store(0, std::memory_order_relaxed);
+    team.arrived_.store(0, std::memory_order_relaxed);
+    team.barrier_generation_.store(generation + 1, std::memory_order_release);
+    if (team.threads_ > 1) team.barrier_generation_.notify_all();
+  } else {
+    team.wait_for_change(team.barrier_generation_, generation);
+  }
+  ++phase_;
+}
+
+void Team::wait_for_change(const std::atomic<uint32_t>& word, uint32_t old) const {
+  for (int i = 0; i < kSpins; ++i) {
+    if (word.load(std::memory_order_acquire) != old) return;
+    pause_cpu();
+  }
+  word.wait(old, std::memory_order_acquire);
+}
+
+Team::Team(int threads) : threads_(threads < 1 ? 1 : threads) {
+  for (int i = 1; i < threads_; ++i) workers_.emplace_back([this, i] { serve(i); });
+}
+
+Team::~Team() {
+  stop_.store(true, std::memory_order_relaxed);
+  run_generation_.fetch_add(1, std::memory_order_release);
+  run_generation_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void Team::run(Program program, void* context) {
+  program_ = program;
+  context_ = context;
+  counters_[0].value.store(0, std::memory_order_relaxed);
+  counters_[1].value.store(0, std::memory_order_relaxed);
+  run_generation_.fetch_add(1, std::memory_order_release);
+  if (threads_ > 1) run_generation_.notify_all();
+  Worker self;
+  self.team_ = this;
+  program(context, self);
+  self.barrier();  // Everyone has ended the program.
+}
+
+void Team::serve(int index) {
+  uint32_t seen = 0;
+  while (true) {
+    wait_for_change(run_generation_, seen);
+    ++seen;
+    if (stop_.load(std::memory_order_relaxed)) return;
+    Worker self;
+    self.team_ = this;
+    self.index_ = index;
+    program_(context_, self);
+    self.barrier();
+  }
+}
+
+}  // namespace hedge::os
