@@ -49,29 +49,35 @@ CREATE INDEX histories_by_session ON histories (session);
 
 std::span<const char* const> migrations() { return kMigrations; }
 
-Status migrate(Connection& connection, std::span<const char* const> scripts) {
+Status check_ours(Connection& connection, std::span<const char* const> scripts) {
   const auto newest = static_cast<int64_t>(scripts.size());
-  HEDGE_TRY_SET(const int64_t found, connection.query_integer("PRAGMA user_version"));
-  if (found == newest) {
-    HEDGE_TRY_SET(const int64_t owner, connection.query_integer("PRAGMA application_id"));
-    if (owner == kApplicationId) return {};
-  }
-  // Under the write lock from here on: another process may be doing the same.
-  HEDGE_TRY_SET(Transaction transaction, Transaction::begin(connection));
-  HEDGE_TRY_SET(int64_t version, connection.query_integer("PRAGMA user_version"));
+  HEDGE_TRY_SET(const int64_t version, connection.query_integer("PRAGMA user_version"));
   HEDGE_TRY_SET(const int64_t owner, connection.query_integer("PRAGMA application_id"));
   HEDGE_TRY_SET(const int64_t tables, connection.query_integer("SELECT count(*) FROM sqlite_schema"));
-  if (owner != kApplicationId && (owner != 0 || version != 0 || tables != 0)) {
-    return make_error(ErrorCode::kUnsupported,
-                      "database belongs to another program: expected application id " +
-                          std::to_string(kApplicationId) + " or an empty file, got " + std::to_string(owner));
+  const bool empty = owner == 0 && version == 0 && tables == 0;
+  if (owner != kApplicationId && !empty) {
+    return make_error(ErrorCode::kUnsupported, "database " + connection.path() +
+                                                   " belongs to another program: expected application id " +
+                                                   std::to_string(kApplicationId) +
+                                                   " or an empty file, got " + std::to_string(owner));
   }
   if (version < 0 || version > newest) {
-    return make_error(ErrorCode::kUnsupported, "database has schema version " + std::to_string(version) +
-                                                   ", this program knows versions up to " +
-                                                   std::to_string(newest) +
-                                                   ": it was written by a newer one");
+    return make_error(ErrorCode::kUnsupported,
+                      "database " + connection.path() + " has schema version " + std::to_string(version) +
+                          ", this program knows versions up to " + std::to_string(newest));
   }
+  return {};
+}
+
+Status migrate(Connection& connection, std::span<const char* const> scripts) {
+  const auto newest = static_cast<int64_t>(scripts.size());
+  HEDGE_TRY(check_ours(connection, scripts));
+  HEDGE_TRY_SET(const int64_t found, connection.query_integer("PRAGMA user_version"));
+  if (found == newest && newest > 0) return {};
+  // Checked again under the write lock: another process may be doing the same.
+  HEDGE_TRY_SET(Transaction transaction, Transaction::begin(connection));
+  HEDGE_TRY(check_ours(connection, scripts));
+  HEDGE_TRY_SET(int64_t version, connection.query_integer("PRAGMA user_version"));
   for (; version < newest; ++version) {
     HEDGE_TRY(connection.run_script(scripts[static_cast<size_t>(version)]));
   }

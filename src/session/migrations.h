@@ -16,9 +16,12 @@ inline constexpr int64_t kApplicationId =
 // edited.
 std::span<const char* const> migrations();
 
-// Brings the database to the newest of `scripts`, each in one transaction together with its version number,
-// so that a crash in between leaves one version or the next. kUnsupported when the database is newer, or
-// another program's. REQUIRES: the connection's lock is held.
+// Reads only: kUnsupported when the database is newer than all of `scripts`, or another program's.
+// REQUIRES for both: the connection's lock is held.
+Status check_ours(Connection& connection, std::span<const char* const> scripts);
+
+// Brings the database to the newest of `scripts`, all in one transaction together with its version number, so
+// that a crash leaves the old version or the new one. kUnsupported as above.
 Status migrate(Connection& connection, std::span<const char* const> scripts);
 
 }  // namespace hedge::session

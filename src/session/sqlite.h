@@ -59,6 +59,7 @@ class Connection {
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
+  const std::string& path() const { return path_; }
   std::unique_lock<std::mutex> lock() { return std::unique_lock(mutex_); }
 
   // REQUIRES: the lock is held for all that follows. `sql` is a constant of the program: it keys the

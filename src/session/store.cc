@@ -291,7 +291,8 @@ Result<int64_t> SqliteStore::upstream_tokens_since(int64_t unix_ms) {
 Status configure(Connection& connection) {
   HEDGE_TRY_SET(const std::string mode, connection.query_text("PRAGMA journal_mode = WAL"));
   if (mode != "wal") {
-    return make_error(ErrorCode::kUnsupported, "database: expected journal mode wal, got " + mode +
+    return make_error(ErrorCode::kUnsupported, "database " + connection.path() +
+                                                   ": expected journal mode wal, got " + mode +
                                                    " (a file system without shared memory cannot hold it)");
   }
   HEDGE_TRY(connection.run_script(
@@ -306,8 +307,8 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& path) {
                 Connection::open(path, Connection::Mode::kReadWriteCreate));
   {
     const auto lock = writer->lock();
-    // The first read: it fails here when the file is no database.
-    HEDGE_TRY(writer->query_integer("SELECT count(*) FROM sqlite_schema"));
+    // The first read fails when the file is no database; nothing is changed before it is known to be ours.
+    HEDGE_TRY(check_ours(*writer, migrations()));
     if (writer->read_only()) {
       return make_error(ErrorCode::kPermission,
                         "database " + path + " is read-only, and turns have to be written");

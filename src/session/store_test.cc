@@ -1,0 +1,295 @@
+#include "session/store.h"
+
+#include <atomic>
+#include <set>
+#include <thread>
+
+#include "session/test_util.h"
+
+namespace hedge::session {
+namespace {
+
+using Texts = std::vector<std::string>;
+
+class StoreTest : public ::testing::Test {
+ protected:
+  std::string resolve(const chat::Request& request) {
+    const Result<std::string> id = store_->resolve(request);
+    if (!id.ok()) ADD_FAILURE() << id.error().to_text();
+    return id.ok() ? id.value() : "";
+  }
+  void append(const std::string& session, std::vector<chat::Message> messages, const std::string& answer) {
+    const std::string id = "hd-" + std::to_string(next_id_++);
+    const Status status = store_->append(session, request_of(std::move(messages)), answer,
+                                         trace_of(id, {{"local", answer.size()}}));
+    ASSERT_TRUE(status.ok()) << status.error().to_text();
+  }
+
+  TemporaryFolder folder_;
+  std::unique_ptr<Store> store_ = open_or_die(folder_.file("sessions.db"));
+  int next_id_ = 1;
+};
+
+TEST_F(StoreTest, ANamedSessionIsTheNamedOne) {
+  for (const std::string& id :
+       {std::string("a"), std::string("A.b_c:d-9"), std::string(kSessionIdBytesMax, 'x')}) {
+    EXPECT_EQ(resolve(request_of({user("q")}, id)), id);
+  }
+}
+
+TEST_F(StoreTest, ABadSessionIdNamesItsField) {
+  for (const std::string& id :
+       {std::string(kSessionIdBytesMax + 1, 'x'), std::string("a b"), std::string("a/b"),
+        std::string("\xc3\xa9"), std::string("a\0b", 3), std::string("'--")}) {
+    const auto resolved = store_->resolve(request_of({user("q")}, id));
+    ASSERT_FALSE(resolved.ok()) << id;
+    EXPECT_EQ(resolved.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_EQ(resolved.error().field, "hedge.session");
+    const Status marked = store_->mark_private(id);
+    ASSERT_FALSE(marked.ok());
+    EXPECT_EQ(marked.error().code, ErrorCode::kInvalidArgument);
+    const Status appended = store_->append(id, request_of({user("q")}), "a", trace_of("hd-1"));
+    ASSERT_FALSE(appended.ok());
+    EXPECT_EQ(appended.error().code, ErrorCode::kInvalidArgument);
+  }
+}
+
+TEST_F(StoreTest, NewIdsAreRandomAndMakeNoRows) {
+  std::set<std::string> ids;
+  for (int i = 0; i < 100; ++i) {
+    const std::string id = resolve(request_of({user("same")}));
+    ASSERT_EQ(id.size(), 18u);
+    EXPECT_EQ(id.substr(0, 2), "s-");
+    EXPECT_EQ(id.find_first_not_of("0123456789abcdef", 2), std::string::npos) << id;
+    ids.insert(id);
+  }
+  EXPECT_EQ(ids.size(), 100u);
+  const auto turns = store_->turns(*ids.begin());
+  ASSERT_FALSE(turns.ok());
+  EXPECT_EQ(turns.error().code, ErrorCode::kNotFound);
+}
+
+TEST_F(StoreTest, AConversationFindsItsSessionWithoutAnId) {
+  const std::string session = resolve(request_of({user("q1")}));
+  append(session, {user("q1")}, "a1");
+  EXPECT_EQ(resolve(request_of({user("q1"), assistant("a1"), user("q2")})), session);
+  append(session, {user("q1"), assistant("a1"), user("q2")}, "a2");
+  // The client trimmed the answer, and says two things at once.
+  EXPECT_EQ(resolve(request_of(
+                {user("q1"), assistant("a1\n"), user("q2"), assistant(" a2"), user("q3"), user("q4")})),
+            session);
+  // The second question again.
+  EXPECT_EQ(resolve(request_of({user("q1"), assistant("a1"), user("q2, better")})), session);
+
+  EXPECT_NE(resolve(request_of({user("q1")})), session);
+  EXPECT_NE(resolve(request_of({user("q1"), assistant("another"), user("q2")})), session);
+  EXPECT_NE(resolve(request_of({user("q1"), assistant("a1"), user("q2"), assistant("another"), user("q3")})),
+            session);
+  EXPECT_NE(resolve(request_of({{chat::Role::kSystem, "s", ""}, user("q1"), assistant("a1"), user("q2")})),
+            session);
+}
+
+TEST_F(StoreTest, APrefixGivenByTheClientBelongsToTheConversation) {
+  chat::Request request = request_of({user("q")});
+  request.assistant_prefix = "It is";
+  ASSERT_OK(store_->append("s", request, " so.", trace_of("hd-x", {{"local", 4}})));
+  EXPECT_EQ(contents(*store_, "s"), (Texts{"user:q", "assistant:It is so."}));
+  const std::vector<chat::Segment> expected = {{std::string(kClientBackend), 5}, {"local", 4}};
+  EXPECT_EQ(store_->turns("s").value()[1].segments, expected);
+  EXPECT_EQ(store_->decision("hd-x").value().segments, (std::vector<chat::Segment>{{"local", 4}}));
+  EXPECT_EQ(resolve(request_of({user("q"), assistant("It is so."), user("more")})), "s");
+}
+
+TEST_F(StoreTest, OfSeveralSessionsThePrivateOneElseTheNewest) {
+  append("first", {user("hi")}, "hello");
+  append("second", {user("hi")}, "hello");
+  append("third", {user("hi")}, "hello");
+  const chat::Request next = request_of({user("hi"), assistant("hello"), user("more")});
+  EXPECT_EQ(resolve(next), "third");
+  ASSERT_OK(store_->mark_private("second"));
+  EXPECT_EQ(resolve(next), "second");
+}
+
+TEST_F(StoreTest, APrivateMarkStays) {
+  EXPECT_FALSE(store_->is_private("s").value());
+  append("s", {user("q")}, "a");
+  EXPECT_FALSE(store_->is_private("s").value());
+  ASSERT_OK(store_->mark_private("s"));
+  EXPECT_TRUE(store_->is_private("s").value());
+  append("s", {user("q")}, "a");
+  EXPECT_TRUE(store_->is_private("s").value());
+  ASSERT_OK(store_->mark_private("new"));
+  EXPECT_TRUE(store_->is_private("new").value());
+  EXPECT_TRUE(contents(*store_, "new").empty());
+
+  chat::Request marking = request_of({user("q")});
+  marking.routing.private_session = true;
+  ASSERT_OK(store_->append("other", marking, "a", trace_of("hd-p")));
+  EXPECT_TRUE(store_->is_private("other").value());
+}
+
+TEST_F(StoreTest, APrivateConversationIsKnownUnderAnotherId) {
+  append("s", {user("q1")}, "a1");
+  append("s", {user("q1"), assistant("a1"), user("q2")}, "a2");
+  const std::vector<chat::Message> longer = {user("q1"), assistant("a1"), user("q2"), assistant("elsewhere"),
+                                             user("q3")};
+  EXPECT_FALSE(store_->continues_private(request_of(longer, "another")).value());
+  ASSERT_OK(store_->mark_private("s"));
+  EXPECT_TRUE(store_->continues_private(request_of(longer, "another")).value());
+  EXPECT_TRUE(store_->continues_private(request_of({user("q1"), assistant("a1"), user("q9")})).value());
+  EXPECT_FALSE(store_->continues_private(request_of({user("q1")})).value());
+  EXPECT_FALSE(store_->continues_private(request_of({user("q1"), assistant("other"), user("q2")})).value());
+}
+
+TEST_F(StoreTest, AppendsWhatIsNew) {
+  const chat::Message system{chat::Role::kSystem, "be brief", ""};
+  append("s", {system, user("q1")}, "a1");
+  append("s", {system, user("q1"), assistant("a1"), user("q2")}, "a2");
+  const Texts both = {"system:be brief", "user:q1", "assistant:a1", "user:q2", "assistant:a2"};
+  EXPECT_EQ(contents(*store_, "s"), both);
+  // Only the last turn is sent.
+  append("s", {user("q3")}, "a3");
+  Texts expected = both;
+  expected.insert(expected.end(), {"user:q3", "assistant:a3"});
+  EXPECT_EQ(contents(*store_, "s"), expected);
+  // An edited history, and two messages at its end.
+  append("s", {user("edited"), assistant("edited"), user("q4"), {chat::Role::kTool, "42", "sum"}}, "a4");
+  expected.insert(expected.end(), {"user:q4", "tool:42", "assistant:a4"});
+  EXPECT_EQ(contents(*store_, "s"), expected);
+  EXPECT_EQ(store_->turns("s").value()[8].message.name, "sum");
+  // A history with no message after the last answer.
+  append("s", {user("x"), assistant("y")}, "z");
+  expected.push_back("assistant:z");
+  EXPECT_EQ(contents(*store_, "s"), expected);
+}
+
+TEST_F(StoreTest, AHistoryFromElsewhereIsTakenWhole) {
+  append("s", {user("q1"), assistant("written elsewhere"), user("q2")}, "a2");
+  EXPECT_EQ(contents(*store_, "s"),
+            (Texts{"user:q1", "assistant:written elsewhere", "user:q2", "assistant:a2"}));
+  const auto turns = store_->turns("s").value();
+  EXPECT_TRUE(turns[1].decision_id.empty());
+  EXPECT_TRUE(turns[1].segments.empty());
+  EXPECT_EQ(turns[3].decision_id, "hd-1");
+  EXPECT_EQ(turns[3].segments, (std::vector<chat::Segment>{{"local", 2}}));
+  EXPECT_GT(turns[3].created_ms, 1'700'000'000'000);
+}
+
+TEST_F(StoreTest, ARawPromptIsAUsersTurn) {
+  chat::Request request;
+  request.raw = true;
+  request.prompt = "Once upon";
+  ASSERT_OK(store_->append("s", request, " a time", trace_of("hd-1", {{"local", 7}})));
+  request.prompt.clear();
+  request.prompt_tokens = {1, 22, 333};
+  ASSERT_OK(store_->append("s", request, "x", trace_of("hd-2", {{"local", 1}})));
+  EXPECT_EQ(contents(*store_, "s"),
+            (Texts{"user:Once upon", "assistant: a time", "user:1 22 333", "assistant:x"}));
+  EXPECT_EQ(store_->turns("s").value()[2].message.name, "token_ids");
+  EXPECT_FALSE(store_->continues_private(request).value());
+  EXPECT_EQ(resolve(request).substr(0, 2), "s-");
+}
+
+TEST_F(StoreTest, ADecisionIsAppendedOnce) {
+  ASSERT_OK(store_->append("s", request_of({user("q")}), "a", trace_of("hd-1")));
+  ASSERT_OK(store_->append("s", request_of({user("q")}), "a", trace_of("hd-1")));
+  EXPECT_EQ(contents(*store_, "s"), (Texts{"user:q", "assistant:a"}));
+  const Status elsewhere = store_->append("t", request_of({user("q")}), "a", trace_of("hd-1"));
+  ASSERT_FALSE(elsewhere.ok());
+  EXPECT_EQ(elsewhere.error().code, ErrorCode::kInvalidArgument);
+  const Status nameless = store_->append("s", request_of({user("q")}), "a", trace_of(""));
+  ASSERT_FALSE(nameless.ok());
+  EXPECT_EQ(nameless.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(store_->turns("t").error().code, ErrorCode::kNotFound);
+}
+
+TEST_F(StoreTest, DecisionsComeBackWithTheirSession) {
+  chat::Trace trace = trace_of("hd-1", {{"local", 3}, {"cloud", 4}});
+  trace.route = "mixed";
+  trace.reasons = {"confidence.mid"};
+  trace.created_ms = 1'790'000'000'000;
+  ASSERT_OK(store_->append("s", request_of({user("q")}), "abcdefg", trace));
+  const auto stored = store_->decision("hd-1");
+  ASSERT_OK(stored);
+  EXPECT_EQ(stored.value().session, "s");
+  EXPECT_EQ(stored.value().route, "mixed");
+  EXPECT_EQ(stored.value().reasons, trace.reasons);
+  EXPECT_EQ(stored.value().segments, trace.segments);
+  EXPECT_EQ(stored.value().created_ms, trace.created_ms);
+  EXPECT_EQ(store_->decision("hd-2").error().code, ErrorCode::kNotFound);
+}
+
+TEST_F(StoreTest, UpstreamTokensAreCountedSinceATime) {
+  EXPECT_EQ(store_->upstream_tokens_since(0).value(), 0);
+  for (int i = 0; i < 3; ++i) {
+    chat::Trace trace = trace_of("hd-" + std::to_string(i));
+    trace.upstream_tokens = 100 << i;
+    trace.created_ms = 1000 * (i + 1);
+    ASSERT_OK(store_->append("s", request_of({user("q")}), "a", trace));
+  }
+  EXPECT_EQ(store_->upstream_tokens_since(0).value(), 700);
+  EXPECT_EQ(store_->upstream_tokens_since(2000).value(), 600);
+  EXPECT_EQ(store_->upstream_tokens_since(3001).value(), 0);
+}
+
+TEST_F(StoreTest, AllOfItSurvivesReopening) {
+  append("s", {user("q1")}, "a1");
+  ASSERT_OK(store_->mark_private("s"));
+  store_.reset();
+  store_ = open_or_die(folder_.file("sessions.db"));
+  EXPECT_EQ(contents(*store_, "s"), (Texts{"user:q1", "assistant:a1"}));
+  EXPECT_TRUE(store_->is_private("s").value());
+  EXPECT_EQ(resolve(request_of({user("q1"), assistant("a1"), user("q2")})), "s");
+}
+
+TEST_F(StoreTest, RequestsAtOnceLoseNothing) {
+  constexpr int kThreads = 4, kTurns = 8;
+  append("s", {user("q")}, "a");
+  std::atomic<int> failures = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < kTurns; ++i) {
+        const std::string name = std::to_string(t) + "." + std::to_string(i);
+        const chat::Request request = request_of({user("q"), assistant("a"), user("q" + name)});
+        if (!store_->append("s", request, "a" + name, trace_of("hd-" + name)).ok()) ++failures;
+        if (!store_->turns("s").ok()) ++failures;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(failures.load(), 0);
+  const Texts all = contents(*store_, "s");
+  ASSERT_EQ(all.size(), 2u + 2 * kThreads * kTurns);
+  // Each answer stands right after its question.
+  std::set<std::string> answers;
+  for (size_t i = 0; i < all.size(); i += 2) {
+    EXPECT_EQ(all[i].substr(6), all[i + 1].substr(11));
+    answers.insert(all[i + 1]);
+  }
+  EXPECT_EQ(answers.size(), 1u + kThreads * kTurns);
+}
+
+TEST_F(StoreTest, TwoStoresOnOneFileSeeEachOther) {
+  std::atomic<int> failures = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([&, t] {
+      const auto store = Store::open(folder_.file("shared.db"));
+      if (!store.ok()) {
+        ++failures;
+        return;
+      }
+      for (int i = 0; i < 5; ++i) {
+        const std::string id = "hd-" + std::to_string(t) + "." + std::to_string(i);
+        if (!store.value()->append("s", request_of({user("q")}), "a", trace_of(id)).ok()) ++failures;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(failures.load(), 0);
+  EXPECT_EQ(contents(*open_or_die(folder_.file("shared.db")), "s").size(), 30u);
+}
+
+}  // namespace
+}  // namespace hedge::session
