@@ -8,13 +8,15 @@
 namespace hedge::privacy {
 
 struct Span {
-  std::string_view type;  // "EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "IP_ADDRESS", "SECRET"
-  size_t begin = 0;       // byte offsets
+  std::string_view
+      type;          // "EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "IP_ADDRESS", "SECRET"
+  size_t begin = 0;  // byte offsets
   size_t end = 0;
-  double score = 0;       // 0..1
+  double score = 0;  // 0..1
 };
 
-// All spans, sorted, not overlapping. Cards pass Luhn, IBANs mod 97, IPs parse.
+// All spans, sorted, not overlapping. Cards pass Luhn, IBANs mod 97, IPs parse. Any bytes are allowed;
+// look-alikes of ASCII (full-width digits, typographic dashes, zero-width breaks) are seen through.
 std::vector<Span> detect(std::string_view text);
 
 }  // namespace hedge::privacy

@@ -1,0 +1,63 @@
+// A view of text on which the detectors work: one byte per character, look-alikes folded to ASCII, invisible
+// characters gone. So a detector is a plain byte scanner and still sees full-width digits, typographic dashes
+// and hidden breaks.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace hedge::privacy {
+
+// What a character beyond ASCII becomes when it has no ASCII look-alike.
+inline constexpr char kLetter =
+    static_cast<char>(0x80);  // letter of a script that writes spaces between words
+inline constexpr char kIdeograph =
+    static_cast<char>(0x81);  // letter of a script without spaces: a word may end anywhere
+inline constexpr char kOther = static_cast<char>(0x82);  // symbol, mark or broken byte
+
+// Borrows `text`, which must outlive it. ASCII text is used in place.
+class Folded {
+ public:
+  explicit Folded(std::string_view text);
+  Folded(const Folded&) = delete;
+  Folded& operator=(const Folded&) = delete;
+
+  std::string_view chars() const { return chars_; }
+  std::string_view original() const { return original_; }
+  // Byte offsets in the original of the range [begin, end) of chars(); REQUIRES begin < end <=
+  // chars().size().
+  size_t byte_begin(size_t begin) const { return ascii_ ? begin : offsets_[begin]; }
+  size_t byte_end(size_t end) const;
+
+ private:
+  std::string_view original_;
+  std::string_view chars_;
+  std::string storage_;
+  std::vector<size_t> offsets_;  // [chars] first byte of each character in the original
+  bool ascii_ = true;
+};
+
+inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
+inline bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
+inline bool is_lower(char c) { return c >= 'a' && c <= 'z'; }
+inline bool is_alpha(char c) { return is_upper(c) || is_lower(c); }
+inline bool is_alnum(char c) { return is_alpha(c) || is_digit(c); }
+inline bool is_hex(char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
+// Part of a word: what may not touch a number or a key from outside.
+inline bool is_word(char c) { return is_alnum(c) || c == '_' || c == kLetter; }
+inline char to_lower(char c) { return is_upper(c) ? static_cast<char>(c + ('a' - 'A')) : c; }
+inline char to_upper(char c) { return is_lower(c) ? static_cast<char>(c - ('a' - 'A')) : c; }
+
+// The character before or after a position, or '\n' beyond the ends.
+inline char char_before(std::string_view s, size_t position) {
+  return position == 0 ? '\n' : s[position - 1];
+}
+inline char char_at(std::string_view s, size_t position) { return position < s.size() ? s[position] : '\n'; }
+
+// Whether `lower` (lower-case ASCII) stands at `position`, in any case.
+bool matches_at(std::string_view s, size_t position, std::string_view lower);
+
+}  // namespace hedge::privacy
