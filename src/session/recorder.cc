@@ -26,6 +26,13 @@ size_t bytes_of(const std::vector<chat::Segment>& segments) {
   return bytes;
 }
 
+// A store that fails is this server's trouble, whatever the code says of the file: neither the client's key
+// nor an upstream's data is at fault, and asking again at once does not help.
+Error store_failed(Error error) {
+  if (error.code == ErrorCode::kInvalidArgument || error.code == ErrorCode::kUnavailable) return error;
+  return make_error(ErrorCode::kIo, "the conversation cannot be kept: " + error.detail);
+}
+
 // One answer. next() belongs to one thread; cancel() only touches the inner stream.
 class RecordingStream : public chat::Stream {
  public:
@@ -120,7 +127,7 @@ Result<chat::Event> RecordingStream::finish(chat::Done done) {
   // What was handed on is what counts: the segments have to add up to the content, whoever made the trace.
   if (bytes_of(trace->segments) != answer_.size()) trace->segments = segments_;
   const Status appended = store_.append(request_.routing.session, request_, answer_, *trace);
-  if (!appended.ok()) return appended.error();
+  if (!appended.ok()) return store_failed(appended.error());
   done.trace = std::move(trace);
   return chat::Event(std::move(done));
 }
@@ -141,26 +148,28 @@ class Recorder : public chat::Backend {
   chat::BackendState state() const override { return inner_.state(); }
 
   Result<std::unique_ptr<chat::Stream>> start(const chat::Request& request) override {
-    chat::Request resolved = request;
-    HEDGE_TRY_SET(resolved.routing.session, store_.resolve(request));
-    if (resolved.id.empty()) {
-      HEDGE_TRY_SET(resolved.id, make_decision_id());
-    }
-    HEDGE_TRY(settle_privacy(resolved));
-    HEDGE_TRY_SET(std::unique_ptr<chat::Stream> stream, inner_.start(resolved));
+    chat::Request settled = request;
+    const Status status = settle(settled);
+    if (!status.ok()) return store_failed(status.error());
+    HEDGE_TRY_SET(std::unique_ptr<chat::Stream> stream, inner_.start(settled));
     return std::unique_ptr<chat::Stream>(
-        new RecordingStream(std::move(stream), store_, std::move(resolved), inner_.info().name));
+        new RecordingStream(std::move(stream), store_, std::move(settled), inner_.info().name));
   }
 
  private:
-  // Any failure here refuses the request: what cannot be judged does not leave.
-  Status settle_privacy(chat::Request& request) {
-    HEDGE_TRY_SET(const bool marked, store_.is_private(request.routing.session));
-    if (!marked && !request.routing.private_session) {
-      HEDGE_TRY_SET(request.routing.private_session, store_.continues_private(request));
+  // Session, id and private mark. Any failure refuses the request: what cannot be judged does not leave.
+  Status settle(chat::Request& request) {
+    HEDGE_TRY_SET(request.routing.session, store_.resolve(request));
+    if (request.id.empty()) {
+      HEDGE_TRY_SET(request.id, make_decision_id());
     }
-    if (!marked && request.routing.private_session) HEDGE_TRY(store_.mark_private(request.routing.session));
-    if (marked) request.routing.private_session = true;
+    bool& is_private = request.routing.private_session;
+    HEDGE_TRY_SET(const bool marked, store_.is_private(request.routing.session));
+    if (!marked && !is_private) {
+      HEDGE_TRY_SET(is_private, store_.continues_private(request));
+    }
+    if (!marked && is_private) HEDGE_TRY(store_.mark_private(request.routing.session));
+    is_private = is_private || marked;
     return {};
   }
 

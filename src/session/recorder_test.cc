@@ -338,31 +338,31 @@ class FailingStore : public Store {
   explicit FailingStore(Call failing) : failing_(failing) {}
 
   Result<std::string> resolve(const chat::Request&) override {
-    if (failing_ == Call::kResolve) return full();
+    if (failing_ == Call::kResolve) return refused();
     return std::string("s");
   }
   Result<bool> is_private(const std::string&) override {
-    if (failing_ == Call::kIsPrivate) return full();
+    if (failing_ == Call::kIsPrivate) return refused();
     return false;
   }
   Result<bool> continues_private(const chat::Request&) override {
-    if (failing_ == Call::kContinuesPrivate) return full();
+    if (failing_ == Call::kContinuesPrivate) return refused();
     return failing_ == Call::kMark;
   }
   Status mark_private(const std::string&) override {
-    if (failing_ == Call::kMark) return full();
+    if (failing_ == Call::kMark) return refused();
     return {};
   }
   Status append(const std::string&, const chat::Request&, const std::string&, const chat::Trace&) override {
-    if (failing_ == Call::kAppend) return full();
+    if (failing_ == Call::kAppend) return refused();
     return {};
   }
-  Result<std::vector<Turn>> turns(const std::string&) override { return full(); }
-  Result<chat::Trace> decision(const std::string&) override { return full(); }
-  Result<int64_t> upstream_tokens_since(int64_t) override { return full(); }
+  Result<std::vector<Turn>> turns(const std::string&) override { return refused(); }
+  Result<chat::Trace> decision(const std::string&) override { return refused(); }
+  Result<int64_t> upstream_tokens_since(int64_t) override { return refused(); }
 
  private:
-  static Error full() { return make_error(ErrorCode::kExhausted, "the disk is full"); }
+  static Error refused() { return make_error(ErrorCode::kPermission, "the file is read-only"); }
   const Call failing_;
 };
 
@@ -378,7 +378,8 @@ TEST(RecorderFailures, AnAnswerThatCannotBeKeptIsNotDone) {
   EXPECT_EQ(played.text, "Hello");
   EXPECT_FALSE(played.trace);
   ASSERT_TRUE(played.error.has_value());
-  EXPECT_EQ(played.error->code, ErrorCode::kExhausted);
+  EXPECT_EQ(played.error->code, ErrorCode::kIo);
+  EXPECT_NE(played.error->detail.find("file is read-only"), std::string::npos);
 }
 
 TEST(RecorderFailures, APromptThatCannotBeJudgedDoesNotLeave) {
@@ -389,7 +390,7 @@ TEST(RecorderFailures, APromptThatCannotBeJudgedDoesNotLeave) {
     const auto recorder = make_recorder(inner, store);
     const auto stream = recorder->start(request_of({user("Hi")}));
     ASSERT_FALSE(stream.ok()) << static_cast<int>(call);
-    EXPECT_EQ(stream.error().code, ErrorCode::kExhausted);
+    EXPECT_EQ(stream.error().code, ErrorCode::kIo);
     EXPECT_TRUE(inner.last_request().messages.empty()) << "the inner backend saw the request";
   }
 }

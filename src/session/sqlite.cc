@@ -22,12 +22,10 @@ ErrorCode code_of(int rc) {
     case SQLITE_PERM:
     case SQLITE_AUTH:
       return ErrorCode::kPermission;
-    case SQLITE_FULL:
-    case SQLITE_TOOBIG:
-      return ErrorCode::kExhausted;
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return ErrorCode::kUnavailable;
+    case SQLITE_FULL:
     case SQLITE_CANTOPEN:
     case SQLITE_IOERR:
       return ErrorCode::kIo;

@@ -64,7 +64,7 @@ TEST(Sqlite, AFullDiskIsAnErrorThatLeavesWhatWasThere) {
     insert.value().bind(1, std::string(1 << 20, 'x'));
     const Status full = insert.value().run();
     ASSERT_FALSE(full.ok());
-    EXPECT_EQ(full.error().code, ErrorCode::kExhausted);
+    EXPECT_EQ(full.error().code, ErrorCode::kIo);
     EXPECT_NE(full.error().detail.find("disk is full"), std::string::npos) << full.error().detail;
   }
   EXPECT_EQ(connection->query_integer("SELECT count(*) FROM t").value(), 1);

@@ -57,7 +57,7 @@ class Store {
   // its last assistant's turn (a client that edits, trims or sends only its last turn). A raw prompt is a
   // user's turn. The answer's turn is assistant_prefix + answer. The log only grows: a question that is asked
   // again is there again with each answer. A decision that is already there is not appended twice.
-  // kInvalidArgument when trace.id is empty or belongs to another session; kExhausted when the disk is full.
+  // kInvalidArgument when trace.id is empty or belongs to another session; kIo when the disk is full.
   virtual Status append(const std::string& session, const chat::Request& request, const std::string& answer,
                         const chat::Trace& trace) = 0;
 
