@@ -1,7 +1,6 @@
 // Q4_0, Q4_1, Q5_0, Q5_1, Q8_0: blocks of 32 values with one scale and, for the _1 types, one minimum.
 // Rounding follows llama.cpp's reference quantisers (ggml-quants.c): the scale is rounded to f16 for storage,
 // but the values are divided by the unrounded one; the files it writes and ours are then the same bytes.
-#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -89,10 +88,15 @@ struct Affine {
 
 Affine quantize_affine(const float* x, int bits) {
   const int top = (1 << bits) - 1;
-  const auto [low, high] = std::minmax_element(x, x + kBlockValues);
+  // The first of equals, so that the signs of zeros come out as in the reference.
+  float low = x[0], high = x[0];
+  for (size_t i = 1; i < kBlockValues; ++i) {
+    if (x[i] < low) low = x[i];
+    if (x[i] > high) high = x[i];
+  }
   Affine a;
-  a.m = *low;
-  a.d = (*high - *low) / static_cast<float>(top);
+  a.m = low;
+  a.d = (high - low) / static_cast<float>(top);
   const float inverse = a.d != 0 ? 1.0f / a.d : 0.0f;
   for (size_t i = 0; i < kBlockValues; ++i) {
     a.q[i] = to_quant((x[i] - a.m) * inverse + 0.5f, top);
