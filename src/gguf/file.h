@@ -1,7 +1,7 @@
-// A GGUF file (version 2 and 3, little endian), read from one mapping and validated as a whole before anything uses it.
-// Every length, offset, count and type in the file is checked; a broken file gives kCorrupt with what was expected and
-// what came, and never a crash, a hang or an allocation larger than the file justifies.
-// Immutable after open(); safe to read from any thread. All views live as long as the File.
+// A GGUF file (version 2 and 3, little endian), read from one mapping and validated as a whole before
+// anything uses it. Every length, offset, count and type in the file is checked; a broken file gives kCorrupt
+// with what was expected and what came, and never a crash, a hang or an allocation larger than the file
+// justifies. Immutable after open(); safe to read from any thread. All views live as long as the File.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,19 @@ namespace hedge::gguf {
 
 // GGUF metadata value types; the numbers are the file's.
 enum class ValueType : uint32_t {
-  kUint8 = 0, kInt8 = 1, kUint16 = 2, kInt16 = 3, kUint32 = 4, kInt32 = 5, kFloat32 = 6, kBool = 7,
-  kString = 8, kArray = 9, kUint64 = 10, kInt64 = 11, kFloat64 = 12,
+  kUint8 = 0,
+  kInt8 = 1,
+  kUint16 = 2,
+  kInt16 = 3,
+  kUint32 = 4,
+  kInt32 = 5,
+  kFloat32 = 6,
+  kBool = 7,
+  kString = 8,
+  kArray = 9,
+  kUint64 = 10,
+  kInt64 = 11,
+  kFloat64 = 12,
 };
 // "uint32", "string"; "type 99" for numbers that are not of the format.
 std::string to_string(ValueType type);
@@ -34,9 +45,9 @@ size_t scalar_bytes(ValueType type);
 // One metadata value: a view into the mapping. Arrays of strings are indexed once at open().
 struct Value {
   ValueType type;
-  ValueType element_type;         // of an array
-  uint64_t count = 1;             // of an array
-  std::span<const uint8_t> raw;   // little-endian scalar, string bytes, or packed array elements
+  ValueType element_type;                 // of an array
+  uint64_t count = 1;                     // of an array
+  std::span<const uint8_t> raw;           // little-endian scalar, string bytes, or packed array elements
   std::vector<std::string_view> strings;  // of an array of strings
 };
 
@@ -44,8 +55,8 @@ struct Tensor {
   std::string_view name;
   quant::Type type;
   uint32_t dim_count;
-  uint64_t dims[4];      // dims[0] is the contiguous one (columns); absent ones are 1
-  const uint8_t* data;   // in the mapping, aligned as the file says (at least to 8 bytes)
+  uint64_t dims[4];     // dims[0] is the contiguous one (columns); absent ones are 1
+  const uint8_t* data;  // in the mapping, aligned as the file says (at least to 8 bytes)
   size_t size_bytes;
 
   uint64_t columns() const { return dims[0]; }
@@ -54,7 +65,8 @@ struct Tensor {
 
 class File {
  public:
-  // Maps and validates. kNotFound, kIo, kCorrupt (broken file) or kUnsupported (a type or version Hedge does not read).
+  // Maps and validates. kNotFound, kIo, kCorrupt (broken file) or kUnsupported (a type or version Hedge does
+  // not read).
   static Result<std::unique_ptr<File>> open(const std::string& path);
   // The same over bytes that the caller keeps alive; for tests and the fuzzer.
   static Result<std::unique_ptr<File>> parse(std::span<const uint8_t> bytes);
@@ -72,8 +84,9 @@ class File {
   std::span<const std::pair<std::string_view, Value>> metadata() const { return metadata_; }
   const Value* find(std::string_view key) const;
 
-  // Typed access. Integers convert between widths when the value fits; anything else, and an absent key, is kCorrupt
-  // with the key, the expected type and the type that came. *_or gives the fallback only when the key is absent.
+  // Typed access. Integers convert between widths when the value fits; anything else, and an absent key, is
+  // kCorrupt with the key, the expected type and the type that came. *_or gives the fallback only when the
+  // key is absent.
   Result<uint64_t> get_uint(std::string_view key) const;
   Result<uint64_t> get_uint_or(std::string_view key, uint64_t fallback) const;
   Result<double> get_float(std::string_view key) const;
@@ -82,8 +95,9 @@ class File {
   Result<std::string_view> get_string(std::string_view key) const;
   Result<std::string_view> get_string_or(std::string_view key, std::string_view fallback) const;
   Result<std::span<const std::string_view>> get_strings(std::string_view key) const;
-  Result<std::vector<float>> get_floats(std::string_view key) const;    // array of F32 (copied: the file is unaligned)
-  Result<std::vector<int32_t>> get_ints(std::string_view key) const;    // array of any integer type that fits
+  Result<std::vector<float>> get_floats(
+      std::string_view key) const;  // array of F32 (copied: the file is unaligned)
+  Result<std::vector<int32_t>> get_ints(std::string_view key) const;  // array of any integer type that fits
 
   std::span<const Tensor> tensors() const { return tensors_; }
   const Tensor* find_tensor(std::string_view name) const;

@@ -34,8 +34,9 @@ std::vector<std::string_view> feature_names(const CpuFeatures& features);
 // "AMD EPYC 9454P 48-Core Processor"; "unknown" where nothing tells.
 std::string cpu_brand(const SystemPaths& paths = {});
 
-// Cores that this process can keep busy: those of its affinity mask, and no more than the CPU quota of its control group
-// (version 2) and every group above allows, rounded down, since a thread over the quota stalls the others. At least 1.
+// Cores that this process can keep busy: those of its affinity mask, and no more than the CPU quota of its
+// control group (version 2) and every group above allows, rounded down, since a thread over the quota stalls
+// the others. At least 1.
 int usable_cores(const SystemPaths& paths = {});
 
 // Of the first core; 0 where unknown. The third level is shared with other cores.
@@ -46,8 +47,8 @@ struct CacheSizes {
 };
 CacheSizes cache_sizes(const SystemPaths& paths = {});
 
-// The machine's, or its control group's where that has less; 0 where unknown. What is available includes page cache that
-// the kernel can give up.
+// The machine's, or its control group's where that has less; 0 where unknown. What is available includes page
+// cache that the kernel can give up.
 struct MemorySizes {
   uint64_t total_bytes = 0;
   uint64_t available_bytes = 0;

@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <system_error>
-#include <vector>
+#include <utility>
 
 namespace hedge::os {
 namespace {

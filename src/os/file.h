@@ -11,8 +11,8 @@
 
 namespace hedge::os {
 
-// A read-only shared mapping of a whole file. Views into it live as long as this object. The file must not be shortened
-// meanwhile: the system then ends the process at the next read of the lost part.
+// A read-only shared mapping of a whole file. Views into it live as long as this object. The file must not be
+// shortened meanwhile: the system then ends the process at the next read of the lost part.
 class MappedFile {
  public:
   static Result<std::unique_ptr<MappedFile>> open(const std::string& path);
@@ -31,8 +31,8 @@ class MappedFile {
 // Whole content; kExhausted when larger than `limit_bytes`.
 Result<std::string> read_file(const std::string& path, size_t limit_bytes);
 
-// A file that appears whole or not at all: written beside the target, then synced and renamed over it by commit().
-// Without commit() nothing remains. One thread at a time.
+// A file that appears whole or not at all: written beside the target, then synced and renamed over it by
+// commit(). Without commit() nothing remains. One thread at a time.
 class AtomicFile {
  public:
   static Result<std::unique_ptr<AtomicFile>> create(const std::string& path, int mode = 0644);

@@ -1,5 +1,5 @@
-// The stored blocks of the GGUF types, byte for byte (ggml-common.h of llama.cpp v0.5.0 is the format's source).
-// C-compatible and free of the standard library, so that kernel files may include it.
+// The stored blocks of the GGUF types, byte for byte (ggml-common.h of llama.cpp v0.5.0 is the format's
+// source). C-compatible and free of the standard library, so that kernel files may include it.
 #pragma once
 
 #include <stddef.h>

@@ -1,5 +1,6 @@
 // The GGUF reader on any bytes. What it accepts must be readable throughout, and must survive being written
 // again.
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string_view>
