@@ -1,0 +1,204 @@
+// hedge doctor: what this machine can do, and what stands in the way.
+#include <fmt/format.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/kernel_level.h"
+#include "cli/models/describe.h"
+#include "cli/models/store.h"
+#include "cli/terminal.h"
+#include "kernels/dispatch.h"
+#include "optimize/roofline.h"
+
+namespace hedge::cli {
+namespace {
+
+using nlohmann::json;
+
+struct Options {
+  int threads = 0;
+  bool quick = false;
+  bool as_json = false;
+};
+
+constexpr const char* kFooter = R"(
+Decode cannot be faster than memory can be read: bandwidth divided by the model's size is the most tokens
+per second that one answer can have. Prefill is bound by arithmetic instead. Both are measured here, in
+about a second; `hedge bench` shows how near a model comes.
+
+HEDGE_ISA=scalar|avx2|avx512 forces other kernels than the best ones.)";
+
+// The value of a "key : value" line of a file under /proc; empty when there is none.
+std::string proc_value(const char* path, std::string_view key) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (!std::string_view(line).starts_with(key)) continue;
+    const size_t colon = line.find(':');
+    if (colon == std::string::npos) continue;
+    const size_t begin = line.find_first_not_of(" \t", colon + 1);
+    return begin == std::string::npos ? "" : line.substr(begin);
+  }
+  return {};
+}
+
+uint64_t memory_bytes(std::string_view key) {  // "MemTotal", in kB
+  return std::strtoull(proc_value("/proc/meminfo", key).c_str(), nullptr, 10) * 1024;
+}
+
+int usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+// Memory that the control group of this process may use; 0: no limit found.
+uint64_t group_memory_bytes() {
+  std::ifstream file("/sys/fs/cgroup/memory.max");
+  std::string text;
+  file >> text;
+  return text.empty() || text == "max" ? 0 : std::strtoull(text.c_str(), nullptr, 10);
+}
+
+struct Finding {
+  bool good;
+  std::string text;
+};
+
+std::vector<Finding> look_for_trouble(const ModelStore& store, const std::vector<ModelFile>& models) {
+  std::vector<Finding> findings;
+  if (models.empty()) findings.push_back({false, "no models yet; `hedge pull` lists what it can get"});
+  const uint64_t available = memory_bytes("MemAvailable");
+  for (const ModelFile& m : models) {
+    if (const auto file = gguf::File::open(m.path); !file.ok()) {
+      findings.push_back({false, fmt::format("{}: {}", m.name, file.error().detail)});
+    } else if (const Description d = describe(**file); !d.cannot_run.empty()) {
+      findings.push_back({false, fmt::format("{}: {}", m.name, d.cannot_run)});
+    } else if (available > 0 && m.bytes > available) {
+      findings.push_back({false, fmt::format("{} is larger than the {} of memory that are available", m.name,
+                                             human_bytes(available))});
+    }
+  }
+  std::error_code failed;
+  std::filesystem::create_directories(store.models_folder(), failed);
+  if (failed || access(store.models_folder().c_str(), W_OK) != 0) {
+    findings.push_back(
+        {false, fmt::format("'{}' cannot be written; `hedge pull` will fail", store.models_folder())});
+  }
+  if (findings.empty()) findings.push_back({true, "nothing stands in the way"});
+  return findings;
+}
+
+// The most tokens per second of one answer: every decoded token reads the whole file once.
+double decode_limit(const optimize::Roofline& limits, uint64_t model_bytes) {
+  return model_bytes == 0 ? 0 : limits.read_gb_per_second * 1e9 / static_cast<double>(model_bytes);
+}
+
+json to_json(const optimize::Roofline* limits, const std::vector<ModelFile>& models,
+             const std::vector<Finding>& findings) {
+  json levels = json::array();
+  for (const kernels::Level& l : kernels::levels())
+    levels.push_back({{"name", l.name}, {"usable", l.usable}});
+  json list = json::array();
+  for (const ModelFile& m : models) {
+    json entry = {{"name", m.name}, {"bytes", m.bytes}};
+    if (limits != nullptr) entry["decode_limit_tokens_per_second"] = decode_limit(*limits, m.bytes);
+    list.push_back(std::move(entry));
+  }
+  json troubles = json::array();
+  for (const Finding& f : findings) {
+    if (!f.good) troubles.push_back(f.text);
+  }
+  json out = {{"version", HEDGE_VERSION},
+              {"cpu", proc_value("/proc/cpuinfo", "model name")},
+              {"cores", usable_cores()},
+              {"kernel_levels", levels},
+              {"memory_bytes", memory_bytes("MemTotal")},
+              {"memory_available_bytes", memory_bytes("MemAvailable")},
+              {"memory_group_bytes", group_memory_bytes()},
+              {"models", list},
+              {"troubles", troubles}};
+  if (limits != nullptr) {
+    out["limits"] = {{"threads", limits->threads},
+                     {"isa", limits->isa},
+                     {"read_gb_per_second", limits->read_gb_per_second},
+                     {"read_gb_per_second_single", limits->read_gb_per_second_single},
+                     {"int8_gop_per_second", limits->int8_gop_per_second},
+                     {"f32_gflop_per_second", limits->f32_gflop_per_second}};
+  }
+  return out;
+}
+
+void print_machine() {
+  fmt::print("machine\n");
+  fmt::print("  cpu        {}\n", proc_value("/proc/cpuinfo", "model name"));
+  fmt::print("  cores      {} usable by this process\n", usable_cores());
+  std::string levels;
+  for (const kernels::Level& l : kernels::levels()) {
+    levels +=
+        fmt::format("{}{}{}", levels.empty() ? "" : ", ", l.name, l.usable ? "" : " (not on this machine)");
+  }
+  fmt::print("  kernels    {}\n", levels);
+  fmt::print("  memory     {}, {} available\n", human_bytes(memory_bytes("MemTotal")),
+             human_bytes(memory_bytes("MemAvailable")));
+  if (const uint64_t limit = group_memory_bytes(); limit > 0)
+    fmt::print("             limited to {} by its control group\n", human_bytes(limit));
+}
+
+void print_limits(const optimize::Roofline& l) {
+  fmt::print("\nlimits, measured with {} threads and {} kernels\n", l.threads, l.isa);
+  fmt::print("  memory     {:.1f} GB/s read ({:.1f} by one thread)\n", l.read_gb_per_second,
+             l.read_gb_per_second_single);
+  fmt::print("  int8       {:.0f} Gop/s\n", l.int8_gop_per_second);
+  fmt::print("  float32    {:.0f} Gflop/s\n", l.f32_gflop_per_second);
+}
+
+int run_doctor(const Options& options) {
+  const auto store = ModelStore::from_environment();
+  if (!store.ok()) return fail(store.error());
+  if (const Status level = choose_kernel_level(); !level.ok()) return fail(level.error());
+  const std::vector<ModelFile> models = store->list();
+  const std::vector<Finding> findings = look_for_trouble(*store, models);
+  std::optional<optimize::Roofline> limits;
+  if (!options.quick)
+    limits = optimize::measure_roofline(options.threads > 0 ? options.threads : usable_cores());
+  const bool healthy = std::all_of(findings.begin(), findings.end(), [](const Finding& f) { return f.good; });
+  if (options.as_json) {
+    fmt::print("{}\n", to_json(limits ? &*limits : nullptr, models, findings)
+                           .dump(2, ' ', false, json::error_handler_t::replace));
+    return healthy ? kExitOk : kExitFailed;
+  }
+  print_machine();
+  if (limits) print_limits(*limits);
+  fmt::print("\nmodels\n");
+  for (const ModelFile& m : models) {
+    const std::string limit =
+        limits ? fmt::format("   decode at most {:.0f} tokens/s", decode_limit(*limits, m.bytes)) : "";
+    fmt::print("  {:<32} {:>9}{}\n", m.name, human_bytes(m.bytes), limit);
+  }
+  fmt::print("\nfindings\n");
+  for (const Finding& f : findings) fmt::print("  {} {}\n", f.good ? "ok:" : "!! ", f.text);
+  return healthy ? kExitOk : kExitFailed;
+}
+
+}  // namespace
+
+void add_doctor(CLI::App& app, Action& chosen) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("doctor", "Examine this machine: kernels, limits, memory, models");
+  command->footer(kFooter);
+  command
+      ->add_option("-t,--threads", options->threads, "For the measurement; 0: all cores this process may use")
+      ->check(CLI::Range(0, 1024));
+  command->add_flag("--quick", options->quick, "Measure nothing");
+  command->add_flag("--json", options->as_json, "Print one JSON object");
+  command->callback([options, &chosen] { chosen = [options] { return run_doctor(*options); }; });
+}
+
+}  // namespace hedge::cli

@@ -1,0 +1,285 @@
+#include "cli/config/config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <type_traits>
+#include <vector>
+
+#define TOML_EXCEPTIONS 0
+#include <toml++/toml.h>
+
+#include "cli/names.h"
+#include "os/file.h"
+
+namespace hedge::cli {
+namespace {
+
+constexpr size_t kConfigBytesMax = 1u << 20;  // written by hand
+
+constexpr ConfigKey kKeys[] = {
+#define HEDGE_CONFIG_SECTION(section, help)
+#define HEDGE_CONFIG_KEY(section, name, member, min, max, help) \
+  {section, name, [](Settings& s) -> Field { return &s.member; }, min, max, help},
+#include "cli/config/key_list.inc"
+#undef HEDGE_CONFIG_KEY
+#undef HEDGE_CONFIG_SECTION
+};
+
+constexpr ConfigSection kSections[] = {
+#define HEDGE_CONFIG_SECTION(section, help) {section, help},
+#define HEDGE_CONFIG_KEY(section, name, member, min, max, help)
+#include "cli/config/key_list.inc"
+#undef HEDGE_CONFIG_KEY
+#undef HEDGE_CONFIG_SECTION
+};
+
+// One pass over a parsed file.
+class Reader {
+ public:
+  Reader(std::string_view where, Settings& settings) : where_(where), settings_(settings) {}
+
+  Status read_table(const std::string& section, const toml::table& table) {
+    for (const auto& [key, node] : table) {
+      const std::string name(key.str());
+      const std::string inner = section.empty() ? name : section + "." + name;
+      if (is_section(inner)) {
+        HEDGE_TRY(read_section(inner, node));
+      } else if (const ConfigKey* known = find_key(section, name)) {
+        HEDGE_TRY(read_value(*known, node));
+      } else {
+        return unknown(section, key);
+      }
+    }
+    return {};
+  }
+
+ private:
+  static bool is_section(const std::string& name) {
+    return std::any_of(std::begin(kSections), std::end(kSections),
+                       [&](const ConfigSection& s) { return name == s.name; });
+  }
+
+  static const ConfigKey* find_key(const std::string& section, const std::string& name) {
+    const auto found = std::find_if(std::begin(kKeys), std::end(kKeys), [&](const ConfigKey& k) {
+      return section == k.section && name == k.name;
+    });
+    return found == std::end(kKeys) ? nullptr : found;
+  }
+
+  Error at(uint32_t line, const std::string& what) const {
+    return make_error(ErrorCode::kInvalidArgument, fmt::format("{}:{}: {}", where_, line, what));
+  }
+
+  // [upstream], or [[upstream]] once.
+  Status read_section(const std::string& section, const toml::node& node) {
+    const toml::table* table = node.as_table();
+    if (const toml::array* list = node.as_array(); list != nullptr && list->is_array_of_tables()) {
+      if (list->size() > 1) {
+        return at(list->get(1)->source().begin.line, fmt::format("only one [{}] can be given", section));
+      }
+      table = list->get(0)->as_table();
+    }
+    if (table == nullptr)
+      return at(node.source().begin.line, fmt::format("'{}' must be a table: [{}]", section, section));
+    return read_table(section, *table);
+  }
+
+  Error unknown(const std::string& section, const toml::key& key) const {
+    const std::string name(key.str());
+    std::vector<std::string> candidates;
+    for (const ConfigKey& k : kKeys) {
+      if (section == k.section) candidates.emplace_back(k.name);
+    }
+    std::string text = fmt::format("unknown key '{}' in [{}]", name, section);
+    if (section.empty()) {
+      for (const ConfigSection& s : kSections) candidates.emplace_back(s.name);
+      text = fmt::format("unknown section or key '{}'", name);
+    }
+    if (const std::string near = nearest(name, candidates); !near.empty()) {
+      text += fmt::format("; did you mean '{}'?", near);
+    } else if (const std::string home = section_of(name); !home.empty()) {
+      text += fmt::format("; there is one of that name in [{}]", home);
+    } else {
+      text += fmt::format("; known are {}", fmt::join(candidates, ", "));
+    }
+    return at(key.source().begin.line, text);
+  }
+
+  static std::string section_of(const std::string& name) {
+    const auto found =
+        std::find_if(std::begin(kKeys), std::end(kKeys), [&](const ConfigKey& k) { return name == k.name; });
+    return found == std::end(kKeys) ? "" : found->section;
+  }
+
+  Error wrong_type(const ConfigKey& key, const char* expected, const toml::node& node) const {
+    std::string got = fmt::format("{}", type_name(node.type()));
+    return at(node.source().begin.line,
+              fmt::format("'{}' in [{}] must be {}, got {}", key.name, key.section, expected, got));
+  }
+
+  static const char* type_name(toml::node_type type) {
+    switch (type) {
+      case toml::node_type::none:
+        return "nothing";
+      case toml::node_type::table:
+        return "a table";
+      case toml::node_type::array:
+        return "an array";
+      case toml::node_type::string:
+        return "a string";
+      case toml::node_type::integer:
+        return "an integer";
+      case toml::node_type::floating_point:
+        return "a number with a fraction";
+      case toml::node_type::boolean:
+        return "a boolean";
+      case toml::node_type::date:
+        return "a date";
+      case toml::node_type::time:
+        return "a time";
+      case toml::node_type::date_time:
+        return "a date and time";
+    }
+    return "something else";
+  }
+
+  template <typename Number>
+  Status set_number(const ConfigKey& key, const toml::node& node, double value, const std::string& shown,
+                    Number& out) {
+    if (!(value >= key.min && value <= key.max)) {  // NaN included
+      return at(node.source().begin.line, fmt::format("'{}' in [{}] must be {:.15g} to {:.15g}, got {}",
+                                                      key.name, key.section, key.min, key.max, shown));
+    }
+    out = static_cast<Number>(value);
+    return {};
+  }
+
+  Status read_value(const ConfigKey& key, const toml::node& node) {
+    return std::visit([&](auto* out) { return read_into(key, node, *out); }, key.field(settings_));
+  }
+
+  Status read_into(const ConfigKey& key, const toml::node& node, std::string& out) {
+    const toml::value<std::string>* value = node.as_string();
+    if (value == nullptr) return wrong_type(key, "a string", node);
+    out = value->get();
+    return {};
+  }
+
+  Status read_into(const ConfigKey& key, const toml::node& node, bool& out) {
+    const toml::value<bool>* value = node.as_boolean();
+    if (value == nullptr) return wrong_type(key, "true or false", node);
+    out = value->get();
+    return {};
+  }
+
+  Status read_into(const ConfigKey& key, const toml::node& node, double& out) {
+    if (const auto* value = node.as_floating_point()) {
+      return set_number(key, node, value->get(), fmt::format("{}", value->get()), out);
+    }
+    if (const auto* value = node.as_integer()) {
+      return set_number(key, node, static_cast<double>(value->get()), std::to_string(value->get()), out);
+    }
+    return wrong_type(key, "a number", node);
+  }
+
+  // Whole numbers. All ranges of the table lie within 2^53, so comparing as double is exact.
+  template <typename Integer>
+  Status read_into(const ConfigKey& key, const toml::node& node, Integer& out) {
+    const toml::value<int64_t>* value = node.as_integer();
+    if (value == nullptr) return wrong_type(key, "an integer", node);
+    return set_number(key, node, static_cast<double>(value->get()), std::to_string(value->get()), out);
+  }
+
+  const std::string_view where_;
+  Settings& settings_;
+};
+
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+      out += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+std::string value_text(const Field& field) {
+  return std::visit(
+      [](const auto* value) -> std::string {
+        using T = std::remove_cvref_t<decltype(*value)>;
+        if constexpr (std::is_same_v<T, std::string>) {
+          return quoted(*value);
+        } else if constexpr (std::is_same_v<T, double>) {
+          const std::string text = fmt::format("{}", *value);
+          return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
+        } else {
+          return fmt::format("{}", *value);
+        }
+      },
+      field);
+}
+
+// A comment, wrapped to the width of the file.
+std::string comment(std::string_view text) {
+  constexpr size_t kWidth = 108;
+  std::string out, line = "#";
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find(' ', begin), text.size());
+    if (line.size() + 1 + (end - begin) > kWidth) {
+      out += line + "\n";
+      line = "#";
+    }
+    line += " ";
+    line += text.substr(begin, end - begin);
+    begin = end + 1;
+  }
+  return out + line + "\n";
+}
+
+}  // namespace
+
+std::span<const ConfigKey> config_keys() { return kKeys; }
+std::span<const ConfigSection> config_sections() { return kSections; }
+
+Status apply_config(std::string_view text, std::string_view where, Settings& settings) {
+  const toml::parse_result parsed = toml::parse(text, where);
+  if (!parsed) {
+    return make_error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{}:{}: {}", where, parsed.error().source().begin.line, parsed.error().description()));
+  }
+  return Reader(where, settings).read_table("", parsed.table());
+}
+
+Status apply_config_file(const std::string& path, Settings& settings) {
+  HEDGE_TRY_SET(const std::string text, os::read_file(path, kConfigBytesMax));
+  return apply_config(text, path, settings);
+}
+
+std::string config_text(const Settings& settings) {
+  Settings given = settings;
+  Settings defaults;
+  std::string out = comment(
+      "Configuration of `hedge serve --config FILE`. A line that begins with '#' shows a default; take the "
+      "'#' away to change it. Flags of the command line override this file.");
+  for (const ConfigSection& section : kSections) {
+    out += "\n" + comment(section.help) + fmt::format("[{}]\n", section.name);
+    for (const ConfigKey& key : kKeys) {
+      if (std::string_view(key.section) != section.name) continue;
+      const std::string value = value_text(key.field(given));
+      const bool is_default = value == value_text(key.field(defaults));
+      out += comment(key.help) + fmt::format("{}{} = {}\n", is_default ? "#" : "", key.name, value);
+    }
+  }
+  return out;
+}
+
+}  // namespace hedge::cli

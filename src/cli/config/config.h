@@ -1,0 +1,44 @@
+// The TOML file of `hedge serve`: read strictly against one table of keys, and written from it with every key
+// explained.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "base/result.h"
+#include "cli/config/settings.h"
+
+namespace hedge::cli {
+
+// Where a key's value lives in a Settings; the alternative is the key's type.
+using Field = std::variant<std::string*, bool*, int*, int64_t*, uint16_t*, size_t*, double*>;
+
+struct ConfigKey {
+  const char* section;
+  const char* name;
+  Field (*field)(Settings& settings);
+  double min;  // of numbers
+  double max;
+  const char* help;
+};
+
+struct ConfigSection {
+  const char* name;
+  const char* help;
+};
+
+std::span<const ConfigKey> config_keys();
+std::span<const ConfigSection> config_sections();
+
+// Sets in `settings` what the text names. Everything unknown, doubled, of the wrong type or out of range is
+// an error that begins "WHERE:LINE: " and says what would be right.
+Status apply_config(std::string_view text, std::string_view where, Settings& settings);
+Status apply_config_file(const std::string& path, Settings& settings);
+
+// The whole file, annotated: keys that differ from their defaults are set, all others stand commented out.
+std::string config_text(const Settings& settings);
+
+}  // namespace hedge::cli

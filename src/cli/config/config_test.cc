@@ -1,0 +1,164 @@
+#include "cli/config/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "cli/test_util.h"
+
+namespace hedge::cli {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+std::string error_of(const std::string& text) {
+  Settings settings;
+  const Status status = apply_config(text, "hedge.toml", settings);
+  EXPECT_FALSE(status.ok()) << text;
+  if (status.ok()) return {};
+  EXPECT_EQ(status.error().code, ErrorCode::kInvalidArgument);
+  return status.error().detail;
+}
+
+TEST(Config, SetsWhatTheFileNamesAndLeavesTheRest) {
+  Settings settings;
+  const Status status = apply_config(
+      "[model]\nmodel = 'm'\nthreads = 2\n[server]\nport = 0\nhost = '::1'\nbody_bytes_max = 4096\n"
+      "[upstream]\nbase_url = 'http://h'\nsend_continue_flags = false\n"
+      "[policy]\nupstream_tokens_per_day = 5000000000\n[policy.confidence]\nfirst_margin_min = "
+      "0.25\nmid_entropy_max = 3\n",
+      "hedge.toml", settings);
+  ASSERT_TRUE(status.ok()) << status.error().detail;
+  EXPECT_EQ(settings.model, "m");
+  EXPECT_EQ(settings.engine.threads, 2);
+  EXPECT_EQ(settings.engine.slots, engine::Options().slots);
+  EXPECT_EQ(settings.server.port, 0);
+  EXPECT_EQ(settings.server.host, "::1");
+  EXPECT_EQ(settings.server.body_bytes_max, 4096u);
+  EXPECT_FALSE(settings.upstream.send_continue_flags);
+  EXPECT_EQ(settings.policy.upstream_tokens_per_day, 5000000000);
+  EXPECT_DOUBLE_EQ(settings.policy.confidence.first_margin_min, 0.25);
+  EXPECT_DOUBLE_EQ(settings.policy.confidence.mid_entropy_max, 3.0);
+}
+
+TEST(Config, UnknownKeyNamesLineKeyAndNearest) {
+  EXPECT_EQ(error_of("[server]\nhost = 'x'\nprot = 1\n"),
+            "hedge.toml:3: unknown key 'prot' in [server]; did you mean 'port'?");
+  EXPECT_EQ(error_of("[sever]\n"), "hedge.toml:1: unknown section or key 'sever'; did you mean 'server'?");
+  EXPECT_EQ(error_of("\n\nthreads = 2\n"),
+            "hedge.toml:3: unknown section or key 'threads'; there is one of that name in [model]");
+  EXPECT_THAT(error_of("[policy.confidance]\nenabled = true\n"), HasSubstr("hedge.toml:1: "));
+  EXPECT_THAT(error_of("[session]\nqqqqqqqq = 1\n"), HasSubstr("known are data_dir"));
+}
+
+TEST(Config, WrongTypesSayWhatCame) {
+  EXPECT_EQ(error_of("[server]\nport = '80'\n"),
+            "hedge.toml:2: 'port' in [server] must be an integer, got a string");
+  EXPECT_EQ(error_of("[server]\nport = 80.5\n"),
+            "hedge.toml:2: 'port' in [server] must be an integer, got a number with a fraction");
+  EXPECT_EQ(error_of("[policy]\noffline = 1\n"),
+            "hedge.toml:2: 'offline' in [policy] must be true or false, got an integer");
+  EXPECT_EQ(error_of("[server]\nhost = [1]\n"),
+            "hedge.toml:2: 'host' in [server] must be a string, got an array");
+  EXPECT_EQ(error_of("server = 3\n"), "hedge.toml:1: 'server' must be a table: [server]");
+}
+
+TEST(Config, NumbersKeepTheirRange) {
+  EXPECT_EQ(error_of("[server]\nport = 65536\n"),
+            "hedge.toml:2: 'port' in [server] must be 0 to 65535, got 65536");
+  EXPECT_THAT(error_of("[server]\nport = -1\n"), HasSubstr("got -1"));
+  EXPECT_THAT(error_of("[policy.confidence]\nfirst_margin_min = 1.5\n"),
+              HasSubstr("must be 0 to 1, got 1.5"));
+  EXPECT_THAT(error_of("[policy.confidence]\nfirst_margin_min = nan\n"), HasSubstr("must be 0 to 1"));
+}
+
+TEST(Config, BrokenTomlNamesItsLine) {
+  EXPECT_THAT(error_of("[server]\nport = = 1\n"), StartsWith("hedge.toml:2: "));
+  EXPECT_THAT(error_of("[server]\nport = 1\nport = 2\n"), StartsWith("hedge.toml:3: "));
+}
+
+TEST(Config, UpstreamMayBeAListOfOne) {
+  Settings settings;
+  ASSERT_TRUE(apply_config("[[upstream]]\nname = 'big'\n", "hedge.toml", settings).ok());
+  EXPECT_EQ(settings.upstream.name, "big");
+  EXPECT_THAT(error_of("[[upstream]]\nname = 'a'\n[[upstream]]\nname = 'b'\n"),
+              HasSubstr("only one [upstream]"));
+}
+
+TEST(Config, EveryKeyIsInOneKnownSectionOnce) {
+  std::set<std::string> sections, keys;
+  for (const ConfigSection& s : config_sections()) EXPECT_TRUE(sections.insert(s.name).second) << s.name;
+  for (const ConfigKey& k : config_keys()) {
+    EXPECT_TRUE(sections.count(k.section)) << k.section;
+    EXPECT_TRUE(keys.insert(std::string(k.section) + "." + k.name).second) << k.name;
+    EXPECT_STRNE(k.help, "");
+  }
+}
+
+// A value of the key's type that differs from its default.
+void change(Field field) {
+  std::visit(
+      [](auto* value) {
+        using T = std::remove_cvref_t<decltype(*value)>;
+        if constexpr (std::is_same_v<T, std::string>) {
+          *value = "a \"quoted\" \\ value\n";
+        } else if constexpr (std::is_same_v<T, bool>) {
+          *value = !*value;
+        } else if constexpr (std::is_same_v<T, double>) {
+          *value = *value / 2 + 0.125;
+        } else {
+          *value = static_cast<T>(*value == 1 ? 2 : *value / 2 + 1);
+        }
+      },
+      field);
+}
+
+TEST(Config, EveryKeySurvivesBeingWrittenAndRead) {
+  for (const ConfigKey& key : config_keys()) {
+    Settings changed;
+    if (std::holds_alternative<size_t*>(key.field(changed))) {
+      *std::get<size_t*>(key.field(changed)) = 65536;
+    } else {
+      change(key.field(changed));
+    }
+    const std::string text = config_text(changed);
+    Settings read;
+    const Status status = apply_config(text, "written", read);
+    ASSERT_TRUE(status.ok()) << key.section << "." << key.name << ": " << status.error().detail;
+    EXPECT_EQ(config_text(read), text) << key.section << "." << key.name;
+    EXPECT_NE(text, config_text(Settings())) << key.section << "." << key.name;
+  }
+}
+
+// Every default, with the '#' taken away, must be accepted.
+TEST(Config, TheExampleIsCurrentAndCompleteAndValid) {
+  const std::string example = read_whole(HEDGE_SOURCE_DIR "/deploy/hedge.example.toml");
+  EXPECT_EQ(example, config_text(Settings()))
+      << "make it anew: hedge serve --print-config > deploy/hedge.example.toml";
+  std::string all;
+  size_t keys = 0;
+  for (size_t begin = 0; begin < example.size();) {
+    const size_t end = example.find('\n', begin);
+    std::string line = example.substr(begin, end - begin);
+    if (line.starts_with("#") && !line.starts_with("# ")) {
+      line.erase(0, 1);
+      ++keys;
+    }
+    all += line + "\n";
+    begin = end + 1;
+  }
+  EXPECT_EQ(keys, config_keys().size());
+  Settings settings;
+  const Status status = apply_config(all, "example", settings);
+  EXPECT_TRUE(status.ok()) << status.error().detail;
+}
+
+TEST(Config, FilesThatAreAbsentAreAnError) {
+  Settings settings;
+  EXPECT_FALSE(apply_config_file("/nonexistent/hedge.toml", settings).ok());
+}
+
+}  // namespace
+}  // namespace hedge::cli
