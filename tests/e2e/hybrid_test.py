@@ -1,0 +1,194 @@
+"""Two real `hedge serve` processes: SmolLM2 on the device, Gemma upstream, and a relay between them that keeps every byte
+that leaves the device."""
+
+import contextlib
+import json
+import tempfile
+import unittest
+
+import harness
+from harness import RecordingProxy, Server
+
+UPSTREAM = "gemma"
+
+CONFIG = """
+[upstream]
+name = "gemma"
+base_url = "{url}"
+model = "gemma"
+breaker_failures = 3
+breaker_open_ms = 60000
+[policy.confidence]
+enabled = {confidence}
+"""
+
+
+def start_pair(confidence="false"):
+    """(upstream, relay, device)"""
+    small, large = harness.model(harness.SMOLLM2), harness.model(harness.GEMMA)
+    with contextlib.ExitStack() as undo:
+        upstream = Server(large, "-c", "512", "--alias", "gemma", threads=1)
+        undo.callback(upstream.kill)
+        relay = RecordingProxy(upstream.port)
+        undo.callback(relay.close)
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
+            config.write(CONFIG.format(url=relay.url, confidence=confidence))
+            config.flush()
+            device = Server(small, "-c", "512", "--alias", "smol", "--config", config.name, threads=1)
+        undo.pop_all()
+    return upstream, relay, device
+
+
+class Hybrid(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.upstream, cls.relay, cls.device = start_pair()
+
+    @classmethod
+    def tearDownClass(cls):
+        with cls.upstream, cls.device:
+            pass
+        cls.relay.close()
+
+    def upstream_requests(self):
+        return self.upstream.metrics()["hedge_engine_requests_total"]
+
+    @contextlib.contextmanager
+    def kept_home(self, *secrets):
+        """Nothing may reach the upstream in this block."""
+        requests = self.upstream_requests()
+        sent = len(self.relay.sent())
+        yield
+        self.assertEqual(self.upstream_requests(), requests)
+        self.assertEqual(self.relay.sent()[sent:].count(b"POST "), 0)
+        for secret in secrets:
+            self.assertNotIn(secret.encode(), self.relay.sent())
+
+    def test_local(self):
+        with self.kept_home("capital of France"):
+            answer = self.device.chat("What is the capital of France?", max_tokens=12, hedge={"route": "local"})
+        answer.check_whole()
+        self.assertEqual(answer.hedge["route"], "local")
+        self.assertEqual(answer.backends(), ["local"])
+        self.assertTrue(answer.hedge["reasons"])
+
+    def test_upstream(self):
+        requests = self.upstream_requests()
+        for stream in (False, True):
+            answer = self.device.chat("What is the capital of Italy?", max_tokens=12, stream=stream,
+                                      hedge={"route": "upstream"}).check_whole()
+            self.assertEqual(answer.hedge["route"], "upstream")
+            self.assertEqual(answer.backends(), [UPSTREAM])
+        self.assertEqual(self.upstream_requests(), requests + 2)
+        self.assertIn(b"capital of Italy", self.relay.sent())
+
+    def test_the_upstream_by_its_name(self):
+        answer = self.device.chat("What is the capital of Spain?", max_tokens=8, model="gemma").check_whole()
+        self.assertEqual(answer.backends(), [UPSTREAM])
+        self.assertEqual({m["id"] for m in self.device.get("/v1/models").json["data"]}, {"smol", "gemma"})
+
+    def test_escalated_in_mid_answer_at_the_end_of_a_word(self):
+        for after in (1, 4, 7):
+            with self.subTest(after=after):
+                answer = self.device.chat("Why is the sky blue?", max_tokens=40, ignore_eos=True, stream=True,
+                                          hedge={"escalate_after": after, "session": f"mid-{after}"}).check_whole()
+                self.assertEqual(answer.hedge["route"], "mixed")
+                self.assertEqual(answer.backends(), ["local", UPSTREAM])
+                (_, local), (_, rest) = answer.parts()
+                self.assertTrue(local and rest)
+                self.assertFalse(local[-1].isalnum() and rest[0].isalnum(), f"inside a word: {local!r} | {rest!r}")
+                turns = self.device.session(f"mid-{after}")
+                self.assertEqual(turns[-1]["content"], answer.content)
+                self.assertEqual(turns[-1]["segments"], answer.hedge["segments"])
+                # The upstream was sent the text that stood, as the start of the assistant's turn.
+                self.assertTrue(self.was_sent(local))
+
+    def was_sent(self, text):
+        """Whether `text` has left the device as part of some JSON string, escaped in either way."""
+        sent = self.relay.sent()
+        return any(json.dumps(text, ensure_ascii=ascii)[1:-1].encode() in sent for ascii in (False, True))
+
+    def test_escalated_before_the_first_token(self):
+        answer = self.device.chat("Name a colour.", max_tokens=8, hedge={"escalate_after": 0}).check_whole()
+        self.assertEqual(answer.backends(), [UPSTREAM])
+
+    def test_after_an_upstream_turn_only_the_unseen_is_prefilled(self):
+        messages = [{"role": "user", "content": "Tell me about rivers, mountains and the sea. " * 4}]
+        first = self.device.chat(messages, max_tokens=12, hedge={"route": "local", "session": "reuse"})
+        messages += [{"role": "assistant", "content": first.content}, {"role": "user", "content": "More."}]
+        second = self.device.chat(messages, max_tokens=12, hedge={"route": "upstream", "session": "reuse"})
+        self.assertEqual(second.backends(), [UPSTREAM])
+        messages += [{"role": "assistant", "content": second.content}, {"role": "user", "content": "And more."}]
+        third = self.device.chat(messages, max_tokens=4, hedge={"route": "local", "session": "reuse"})
+        cached = third.usage["prompt_tokens_details"]["cached_tokens"]
+        self.assertGreaterEqual(cached, first.usage["prompt_tokens"] - 8)
+        self.assertEqual(len(self.device.session("reuse")), 6)
+
+    def test_a_private_session_never_leaves(self):
+        secret = "My neighbour keeps bees in Zanzibar."
+        with self.kept_home("Zanzibar"):
+            first = self.device.chat(secret, max_tokens=8, hedge={"private": True, "route": "upstream"})
+            self.assertEqual(first.backends(), ["local"])
+            self.assertTrue(any("private" in reason for reason in first.hedge["reasons"]), first.hedge)
+            messages = [{"role": "user", "content": secret}, {"role": "assistant", "content": first.content},
+                        {"role": "user", "content": "Where are they?"}]
+            # Unmarked from here on: by its id, by its history, and under another id.
+            for hedge in ({"session": first.hedge["session"]}, {}, {"session": "elsewhere"}):
+                for force in ({"route": "upstream"}, {"escalate_after": 2}):
+                    with self.subTest(hedge, **force):
+                        answer = self.device.chat(messages, max_tokens=8, ignore_eos=True, hedge={**hedge, **force})
+                        self.assertEqual(answer.backends(), ["local"])
+            by_name = self.device.chat(messages, max_tokens=8, model="gemma")
+            self.assertEqual(by_name.backends(), ["local"])
+
+    def test_personal_data_never_leaves(self):
+        for secret in ("jane.roe@example.org", "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00", "+49 30 901820",
+                       "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGH"):
+            with self.subTest(secret), self.kept_home(secret):
+                for force in ({"route": "upstream"}, {"escalate_after": 2}):
+                    answer = self.device.chat(f"Repeat this: {secret}", max_tokens=8, ignore_eos=True, hedge=force)
+                    self.assertEqual(answer.backends(), ["local"])
+                    self.assertTrue(any("personal" in reason for reason in answer.hedge["reasons"]), answer.hedge)
+
+
+class UpstreamDies(unittest.TestCase):
+    def test_in_mid_answer(self):
+        """kill -9 of the upstream while it writes: the client's stream goes on and ends as it should."""
+        upstream, relay, device = start_pair()
+        with device, contextlib.closing(relay):
+            with contextlib.closing(device.client()) as client:
+                stream = client.stream("/v1/chat/completions", {
+                    "messages": [{"role": "user", "content": "Write a long story about the sea."}], "temperature": 0,
+                    "max_tokens": 300, "ignore_eos": True, "hedge": {"escalate_after": 4, "session": "killed"}})
+                try:
+                    # An event is some 200 bytes: the upstream has written a few words.
+                    self.assertTrue(relay.wait_received(3000), "the upstream wrote nothing")
+                finally:
+                    upstream.kill()
+                answer = stream.read_all().check_whole()
+            self.assertEqual(answer.backends(), ["local", UPSTREAM, "local"])
+            self.assertEqual(answer.hedge["route"], "mixed")
+            self.assertTrue(any("upstream" in reason for reason in answer.hedge["reasons"]), answer.hedge)
+            (_, first), (_, second), (_, third) = answer.parts()
+            self.assertTrue(first and second and third)
+            turns = device.session("killed")
+            self.assertEqual(turns[-1]["content"], answer.content)
+            # With the upstream gone, the next ones are answered at once all the same.
+            for force in ({"route": "upstream"}, {"escalate_after": 2}, {}):
+                after = device.chat("Say hello.", max_tokens=8, hedge=force).check_whole()
+                self.assertEqual(after.backends(), ["local"])
+
+
+class Unsure(unittest.TestCase):
+    def test_the_confidence_rule_hands_over_by_itself(self):
+        upstream, relay, device = start_pair(confidence="true\nfirst_margin_min = 1.0\nfirst_margin_quantile = 0.0")
+        with upstream, device, contextlib.closing(relay):
+            answer = device.chat("Write a poem about the moon.", max_tokens=12, stream=True).check_whole()
+            self.assertEqual(answer.backends(), [UPSTREAM])
+            self.assertTrue(any("confidence" in reason for reason in answer.hedge["reasons"]), answer.hedge)
+            kept = device.chat("Write to jane.roe@example.org.", max_tokens=12).check_whole()
+            self.assertEqual(kept.backends(), ["local"])
+
+
+if __name__ == "__main__":
+    harness.main()
