@@ -1,5 +1,6 @@
-// The router: a chat::Backend over a local one and an upstream. Gates first, then a confidence rule on the local model's
-// own token probabilities, which may hand over before the first token or in mid-answer; and back when the upstream dies.
+// The router: a chat::Backend over a local one and an upstream. Gates first (gates.h), then a confidence rule
+// on the local model's own token probabilities (confidence.h), which may hand over before the first token or
+// in mid-answer; and back when the upstream dies (hybrid_stream.h).
 #pragma once
 
 #include <cstdint>
@@ -11,13 +12,16 @@
 
 namespace hedge::route {
 
-// Thresholds of the first confidence rule. Quantiles are taken over a window of the local model's tokens.
+// Thresholds of the first confidence rule; what they are held against is defined in confidence.h. A minimum
+// of 0 or a maximum above ln(vocabulary) turns its signal off. The defaults are a cautious start, to be
+// calibrated per model: docs/routing.md says how.
 struct Confidence {
   bool enabled = true;
-  int first_tokens = 4;            // held back until judged, before anything is sent
-  int first_hold_ms = 1500;        // at most this long
-  int window_tokens = 16;          // for the rule in mid-answer
+  int first_tokens = 4;      // held back until judged, before anything is sent; 0: send at once
+  int first_hold_ms = 1500;  // at most this long after the first of them came
+  int window_tokens = 16;    // for the rule in mid-answer
   int check_every_tokens = 4;
+  int mid_checks_in_a_row = 2;  // checkpoints that must agree: one bad window may be one hard name
   double first_margin_quantile = 0.5, first_margin_min = 0.15;
   double first_entropy_quantile = 0.5, first_entropy_max = 2.5;
   double mid_margin_quantile = 0.5, mid_margin_min = 0.08;
@@ -25,20 +29,25 @@ struct Confidence {
 };
 
 struct Policy {
-  bool offline = false;                       // nothing goes upstream at all
+  bool offline = false;  // nothing goes upstream at all
   // The two privacy gates. A policy may open them; a request never can.
   bool private_sessions_stay_local = true;
   bool personal_data_stays_local = true;
-  // Upstream tokens (prompt and completion) allowed per UTC day; 0: no limit.
+  // Upstream tokens (prompt and completion) allowed per UTC day; 0: no limit. Reserved at their upper bound
+  // before a request goes out, settled to what the upstream reports after.
   int64_t upstream_tokens_per_day = 0;
+  // Longest upstream answer while there is a budget and the request names no limit of its own: without one,
+  // nothing could be reserved.
+  int upstream_answer_tokens_max = 4096;
   // Longest wait for the end of a word before a switch happens anyway, in tokens.
   int word_end_wait_tokens = 16;
   Confidence confidence;
 };
 
 struct Counters {
-  uint64_t local = 0, upstream = 0, mixed = 0;    // answers, by who wrote them
-  uint64_t escalated_first = 0, escalated_mid = 0; // switches, by when
+  uint64_t local = 0, upstream = 0, mixed = 0;      // answers that ended in Done, by who wrote them
+  uint64_t failed = 0, cancelled = 0;               // answers that did not
+  uint64_t escalated_first = 0, escalated_mid = 0;  // switches to the upstream, by when
   uint64_t upstream_failed = 0, resumed_local = 0;
   uint64_t kept_private = 0;
   int64_t upstream_tokens_today = 0;
@@ -46,9 +55,12 @@ struct Counters {
 
 class Router : public chat::Backend {
  public:
-  // `upstream` may be null: everything is answered locally. Both outlive the router.
+  // `upstream` may be null: everything is answered locally. Both outlive the router and its streams.
   static std::unique_ptr<Router> create(chat::Backend& local, chat::Backend* upstream, Policy policy);
+
   virtual Counters counters() const = 0;
+  // What this UTC day has used before the process began, so that a budget survives a restart.
+  virtual void seed_upstream_tokens_today(int64_t tokens) = 0;
 };
 
 }  // namespace hedge::route

@@ -1,0 +1,100 @@
+#include "route/gates.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace hedge::route {
+namespace {
+
+chat::Request user_says(std::string text) {
+  chat::Request request;
+  request.messages = {{chat::Role::kUser, std::move(text), ""}};
+  return request;
+}
+
+// The order as the documentation states it, written down a second time.
+std::string expected_gate(const Facts& f, const Policy& p) {
+  if (p.private_sessions_stay_local && f.private_session) return "gate.private_session";
+  if (p.personal_data_stays_local) {
+    if (f.privacy == Privacy::kFound) return "gate.personal_data";
+    if (f.privacy == Privacy::kUnjudged) return "gate.unjudged";
+  }
+  if (f.asked == chat::Route::kLocal) return "gate.request_local";
+  if (!f.has_upstream) return "gate.no_upstream";
+  if (p.offline) return "gate.offline";
+  if (!f.upstream_can_read) return "gate.upstream_cannot_read";
+  if (!f.upstream_available) return "gate.upstream_unavailable";
+  if (!f.budget_left) return "gate.budget_spent";
+  if (f.asked == chat::Route::kUpstream) return "gate.request_upstream";
+  return "gate.none";
+}
+
+TEST(Gates, EveryCombinationOfFactsMeetsTheDocumentedOrder) {
+  int combinations = 0;
+  for (int bits = 0; bits < 1 << 8; ++bits) {
+    for (const Privacy privacy : {Privacy::kClean, Privacy::kFound, Privacy::kUnjudged}) {
+      for (const chat::Route asked : {chat::Route::kAuto, chat::Route::kLocal, chat::Route::kUpstream}) {
+        const auto bit = [bits](int i) { return (bits >> i & 1) != 0; };
+        Facts facts;
+        facts.private_session = bit(0);
+        facts.privacy = privacy;
+        facts.asked = asked;
+        facts.has_upstream = bit(1);
+        facts.upstream_available = bit(2);
+        facts.upstream_can_read = bit(3);
+        facts.budget_left = bit(4);
+        Policy policy;
+        policy.offline = bit(5);
+        policy.private_sessions_stay_local = bit(6);
+        policy.personal_data_stays_local = bit(7);
+        const Gate& gate = decide(facts, policy);
+        EXPECT_EQ(gate.name, expected_gate(facts, policy));
+        const bool leaves = gate.effect != Effect::kStayLocal;
+        EXPECT_FALSE(leaves && facts.private_session && policy.private_sessions_stay_local);
+        EXPECT_FALSE(leaves && privacy != Privacy::kClean && policy.personal_data_stays_local);
+        EXPECT_FALSE(leaves && (!facts.has_upstream || policy.offline));
+        ++combinations;
+      }
+    }
+  }
+  EXPECT_EQ(combinations, 256 * 9);
+}
+
+TEST(JudgePrivacy, LooksAtEveryTextThatCouldLeave) {
+  EXPECT_EQ(judge_privacy(user_says("What is the capital of France?")).privacy, Privacy::kClean);
+  const std::string secret = "jane@example.com";
+  chat::Request request = user_says("hello");
+  request.messages.insert(request.messages.begin(), {chat::Role::kSystem, "You help " + secret, ""});
+  EXPECT_EQ(judge_privacy(request).privacy, Privacy::kFound);
+  EXPECT_EQ(judge_privacy(request).detail, "EMAIL_ADDRESS");
+  request = user_says("hello");
+  request.messages[0].name = secret;
+  EXPECT_EQ(judge_privacy(request).privacy, Privacy::kFound);
+  request = user_says("hello");
+  request.messages.push_back({chat::Role::kTool, "call 415-555-2671", ""});
+  EXPECT_EQ(judge_privacy(request).detail, "PHONE_NUMBER");
+  request = user_says("hello");
+  request.assistant_prefix = "Write to " + secret;
+  EXPECT_EQ(judge_privacy(request).privacy, Privacy::kFound);
+  request = user_says("hello");
+  request.stop = {"\n", secret};
+  EXPECT_EQ(judge_privacy(request).privacy, Privacy::kFound);
+  request = {};
+  request.raw = true;
+  request.prompt = "From: " + secret;
+  EXPECT_EQ(judge_privacy(request).privacy, Privacy::kFound);
+}
+
+TEST(JudgePrivacy, WhatItCannotJudgeCountsAsFound) {
+  EXPECT_EQ(judge_privacy(user_says(std::string(kJudgedBytesMax, 'a'))).privacy, Privacy::kClean);
+  EXPECT_EQ(judge_privacy(user_says(std::string(kJudgedBytesMax + 1, 'a'))).privacy, Privacy::kUnjudged);
+  EXPECT_EQ(judge_privacy(user_says("caf\xe9")).privacy, Privacy::kUnjudged);
+  chat::Request tokens;
+  tokens.raw = true;
+  tokens.prompt_tokens = {1, 2, 3};
+  EXPECT_EQ(judge_privacy(tokens).privacy, Privacy::kUnjudged);
+}
+
+}  // namespace
+}  // namespace hedge::route

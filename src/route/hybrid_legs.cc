@@ -1,0 +1,227 @@
+// HybridStream's dealings with backends: starting one in the place of another, what each cost, and handing on
+// what they wrote.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "route/hybrid_stream.h"
+#include "route/word_end.h"
+
+namespace hedge::route {
+
+// ---- Starting a backend
+
+// The request as it stands now: what was handed on is the start of the assistant's turn.
+chat::Request HybridStream::request_from_here() const {
+  chat::Request leg = request_;
+  leg.assistant_prefix = text_;
+  if (const std::optional<int> left = tokens_left()) leg.max_tokens = *left;
+  return leg;
+}
+
+Status HybridStream::go_local(Phase phase) {
+  chat::Request leg = request_from_here();
+  leg.want_confidence =
+      request_.want_confidence || phase == Phase::kLocalHeld ||
+      (phase == Phase::kLocal && may_go_upstream_ && core_->policy.confidence.enabled && !forced_);
+  const bool resumes = phase == Phase::kLocalResume;
+  if (resumes && !trace_.segments.empty()) leg.heal_prefix = !cut_at_word_end_ && may_end_inside_word(text_);
+  Result<std::unique_ptr<chat::Stream>> stream = core_->local.start(leg);
+  if (!stream.ok()) return std::move(stream).error();
+  if (!open_leg(Side::kLocal, phase, std::move(stream).value())) return {};
+  may_go_upstream_ = may_go_upstream_ && !resumes;
+  if (resumes && upstream_failed_) {
+    because("local.resumed", fmt::format("after {} bytes", text_.size() - request_.assistant_prefix.size()));
+    core_->count([](Counters& counters) { ++counters.resumed_local; });
+  }
+  return {};
+}
+
+// The one door. Whether it opened or not, it is not tried again in this answer.
+bool HybridStream::go_upstream() {
+  if (!may_go_upstream_) return false;
+  const std::optional<int> left = tokens_left();
+  if (left && *left <= 0) return false;  // the local model is about to end
+  may_go_upstream_ = false;
+  chat::Backend& upstream = *core_->upstream;
+  const chat::BackendState state = upstream.state();
+  if (!state.available) {
+    because("upstream.unavailable", state.unavailable_reason);
+    return false;
+  }
+  // The gates have seen the request; the local model's text since then is new.
+  if (core_->policy.personal_data_stays_local && text_.size() > request_.assistant_prefix.size()) {
+    const PrivacyFinding finding = judge_privacy(text_);
+    if (finding.privacy != Privacy::kClean) {
+      because(finding.privacy == Privacy::kFound ? "gate.personal_data" : "gate.unjudged", finding.detail);
+      core_->count([](Counters& counters) { ++counters.kept_private; });
+      return false;
+    }
+  }
+  chat::Request leg = request_from_here();
+  leg.want_confidence = false;
+  leg.routing.escalate_after.reset();  // it has happened
+  if (text_.size() > request_.assistant_prefix.size()) leg.heal_prefix = false;
+  prompt_tokens_reserved_ = prompt_tokens_max(leg);
+  const int answer_max = leg.max_tokens >= 0 ? leg.max_tokens : core_->policy.upstream_answer_tokens_max;
+  if (core_->budget.limited()) leg.max_tokens = answer_max;
+  std::optional<Budget::Reservation> reservation =
+      core_->budget.reserve(prompt_tokens_reserved_ + answer_max);
+  if (!reservation) {
+    because("gate.budget_spent", {}, static_cast<double>(core_->budget.used_today()),
+            static_cast<double>(core_->policy.upstream_tokens_per_day));
+    return false;
+  }
+  Result<std::unique_ptr<chat::Stream>> stream = upstream.start(leg);
+  if (!stream.ok()) {
+    reservation->settle(0);
+    because("upstream.failed", stream.error().to_text());
+    upstream_failed_ = true;
+    core_->count([](Counters& counters) { ++counters.upstream_failed; });
+    return false;
+  }
+  if (!request_.stop.empty()) upstream_stops_.emplace(request_.stop);
+  if (open_leg(Side::kUpstream, Phase::kUpstream, std::move(stream).value())) {
+    reservation_.emplace(*std::move(reservation));
+  } else {
+    reservation->settle(0);
+  }
+  return true;
+}
+
+// Puts the stream in the place of the running one, which is cancelled. False: the answer was cancelled
+// meanwhile; next() will see it.
+bool HybridStream::open_leg(Side side, Phase phase, std::unique_ptr<chat::Stream> stream) {
+  close_leg(nullptr);
+  leg_ = Leg{side, chat::Started{name(side), backend(side).info().model, 0, 0}, false, 0};
+  phase_ = phase;
+  bool opened = false;
+  {
+    std::lock_guard lock(mutex_);
+    opened = !cancelled_;
+    if (opened) std::swap(inner_, stream);
+  }
+  // What `stream` holds now is the old one, or the new one when the answer was cancelled.
+  if (stream) stream->cancel();
+  return opened;
+}
+
+void HybridStream::close_leg(const chat::Usage* reported) {
+  if (leg_.side == Side::kUpstream) settle_upstream(reported);
+  const int completion =
+      reported != nullptr && reported->completion_tokens > 0 ? reported->completion_tokens : leg_.tokens;
+  usage_.completion_tokens += completion;
+  if (reported != nullptr) {
+    usage_.prefill_ms += reported->prefill_ms;
+    usage_.decode_ms += reported->decode_ms;
+  }
+  // The prompt is that of the backend which began the answer; later ones read the answer's start as well.
+  const bool contributed = reported != nullptr || leg_.tokens > 0;
+  if (contributed && !usage_has_prompt_) {
+    const bool said = reported != nullptr && reported->prompt_tokens > 0;
+    usage_.prompt_tokens = said ? reported->prompt_tokens : leg_.started.prompt_tokens;
+    usage_.cached_tokens = said ? reported->cached_tokens : leg_.started.cached_tokens;
+    usage_has_prompt_ = usage_.prompt_tokens > 0;
+  }
+  leg_ = Leg{};
+}
+
+void HybridStream::settle_upstream(const chat::Usage* reported) {
+  if (!reservation_) return;
+  int64_t cost = 0;
+  if (reported != nullptr && (reported->prompt_tokens > 0 || reported->completion_tokens > 0)) {
+    cost = int64_t{reported->prompt_tokens} + reported->completion_tokens;
+  } else if (leg_.answered) {
+    // It worked and did not say how much: the prompt at its bound (or as the local model counted it), the
+    // pieces that came.
+    const int64_t prompt =
+        leg_.started.prompt_tokens > 0 ? leg_.started.prompt_tokens : prompt_tokens_reserved_;
+    cost = prompt + leg_.tokens;
+  }
+  trace_.upstream_tokens += cost;
+  reservation_->settle(cost);
+  reservation_.reset();
+}
+
+// ---- Handing on
+
+void HybridStream::announce(Side side) {
+  if (announced_ == side) return;
+  if (!announced_) {
+    out_.emplace_back(leg_.started);
+  } else {
+    out_.emplace_back(chat::Switched{name(*announced_), name(side), switch_reason_});
+  }
+  announced_ = side;
+}
+
+void HybridStream::emit(chat::Delta delta) {
+  if (delta.text.empty() && delta.tokens.empty()) return;
+  announce(leg_.side);
+  const int tokens = tokens_in(delta);
+  leg_.tokens += tokens;
+  answer_tokens_ += tokens;
+  text_ += delta.text;
+  chat::append_segment(trace_.segments, name(leg_.side), delta.text.size());
+  // An upstream's part ends where it ends, a local one where it was cut.
+  if (leg_.side == Side::kUpstream && !delta.text.empty()) cut_at_word_end_ = false;
+  out_.emplace_back(std::move(delta));
+}
+
+void HybridStream::finish(chat::Done done) {
+  if (!announced_) announce(leg_.side);
+  if (trace_.segments.empty()) {
+    trace_.route = leg_.side == Side::kLocal ? "local" : "upstream";
+  } else {
+    const std::string local = name(Side::kLocal);
+    const auto is_local = [&](const chat::Segment& segment) { return segment.backend == local; };
+    const bool all = std::all_of(trace_.segments.begin(), trace_.segments.end(), is_local);
+    const bool none = std::none_of(trace_.segments.begin(), trace_.segments.end(), is_local);
+    trace_.route = all ? "local" : none ? "upstream" : "mixed";
+  }
+  // Nothing spoke against the local model: the last thing that was looked at is why it stayed.
+  if (trace_.reasons.empty()) trace_.reasons.push_back(trace_.steps.back().what);
+  close_leg(&done.usage);
+  trace_.total_ms = seconds_since(began_at_) * 1000;
+  core_->count([&](Counters& counters) {
+    ++(trace_.route == "local"      ? counters.local
+       : trace_.route == "upstream" ? counters.upstream
+                                    : counters.mixed);
+  });
+  end();
+  done.usage = usage_;
+  done.trace = std::make_shared<chat::Trace>(std::move(trace_));
+  out_.emplace_back(std::move(done));
+}
+
+void HybridStream::fail(Error error) {
+  core_->count([](Counters& counters) { ++counters.failed; });
+  end();
+  error_ = std::move(error);
+}
+
+// ---- Small things
+
+const chat::Backend& HybridStream::backend(Side side) const {
+  return side == Side::kLocal ? core_->local : *core_->upstream;
+}
+
+std::string HybridStream::name(Side side) const { return backend(side).info().name; }
+
+void HybridStream::note(std::string_view what, std::string detail, double value, double threshold) {
+  const auto at_ms = static_cast<int64_t>(seconds_since(began_at_) * 1000);
+  trace_.steps.push_back(chat::Step{at_ms, std::string(what), std::move(detail), value, threshold});
+}
+
+void HybridStream::because(std::string_view what, std::string detail, double value, double threshold) {
+  note(what, std::move(detail), value, threshold);
+  trace_.reasons.emplace_back(what);
+}
+
+std::optional<int> HybridStream::tokens_left() const {
+  if (request_.max_tokens < 0) return std::nullopt;
+  return request_.max_tokens - answer_tokens_;
+}
+
+}  // namespace hedge::route

@@ -1,0 +1,390 @@
+#include "route/hybrid_stream.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "route/word_end.h"
+
+namespace hedge::route {
+namespace {
+
+// How much of the text before a cut decides whether it ends a word; the longest character is 4 bytes.
+constexpr size_t kTailBytes = 16;
+
+std::string_view tail_of(std::string_view text) {
+  return text.size() > kTailBytes ? text.substr(text.size() - kTailBytes) : text;
+}
+
+// Whether another backend may do what this one could not: not so for a request that is wrong in itself.
+bool another_may_answer(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kInvalidArgument:
+    case ErrorCode::kCancelled:
+      return false;
+    case ErrorCode::kContextExceeded:
+    case ErrorCode::kNotFound:
+    case ErrorCode::kCorrupt:
+    case ErrorCode::kUnsupported:
+    case ErrorCode::kPermission:
+    case ErrorCode::kExhausted:
+    case ErrorCode::kUnavailable:
+    case ErrorCode::kTimeout:
+    case ErrorCode::kIo:
+    case ErrorCode::kInternal:
+      return true;
+  }
+  return false;
+}
+
+std::string describe(const Judgement& judgement) {
+  return fmt::format("{} of {} tokens", judgement.signal, judgement.tokens);
+}
+
+}  // namespace
+
+// ---- Start and end
+
+Result<std::unique_ptr<chat::Stream>> HybridStream::start(std::shared_ptr<Core> core,
+                                                          const chat::Request& request) {
+  std::unique_ptr<HybridStream> stream(new HybridStream(std::move(core), request));
+  const Status begun = stream->begin();
+  if (!begun.ok()) {
+    stream->core_->count([](Counters& counters) { ++counters.failed; });
+    stream->end();
+    return begun.error();
+  }
+  return std::unique_ptr<chat::Stream>(std::move(stream));
+}
+
+HybridStream::HybridStream(std::shared_ptr<Core> core, const chat::Request& request)
+    : core_(std::move(core)),
+      request_(request),
+      forced_(request.routing.escalate_after.has_value()),
+      text_(request.assistant_prefix),
+      monitor_(core_->policy.confidence) {
+  trace_.id = request.id;
+  trace_.session = request.routing.session;
+  trace_.created_ms = unix_time_ms();
+}
+
+HybridStream::~HybridStream() {
+  if (phase_ == Phase::kEnded) return;
+  core_->count([](Counters& counters) { ++counters.cancelled; });
+  end();
+}
+
+const Gate& HybridStream::decide_by_gates() {
+  const Policy& policy = core_->policy;
+  const PrivacyFinding finding = judge_privacy(request_);
+  Facts facts;
+  facts.private_session = request_.routing.private_session;
+  facts.privacy = finding.privacy;
+  facts.asked = request_.routing.route;
+  facts.has_upstream = core_->upstream != nullptr;
+  facts.upstream_can_read = request_.prompt_tokens.empty();
+  std::string unavailable_reason;
+  if (core_->upstream != nullptr) {
+    chat::BackendState state = core_->upstream->state();
+    facts.upstream_available = state.available;
+    unavailable_reason = std::move(state.unavailable_reason);
+  }
+  const int answer_max = request_.max_tokens >= 0 ? request_.max_tokens : policy.upstream_answer_tokens_max;
+  facts.budget_left = core_->budget.fits(prompt_tokens_max(request_) + answer_max);
+
+  const Gate& gate = decide(facts, policy);
+  if (gate.is_privacy) core_->count([](Counters& counters) { ++counters.kept_private; });
+  std::string detail = gate.is_privacy && !facts.private_session ? finding.detail : std::string();
+  if (gate.name == "gate.upstream_unavailable") detail = unavailable_reason;
+  if (gate.effect == Effect::kOpen) {
+    note(gate.name, std::move(detail));
+  } else {
+    because(gate.name, std::move(detail));
+  }
+  return gate;
+}
+
+Status HybridStream::begin() {
+  const Gate& gate = decide_by_gates();
+  may_go_upstream_ = gate.effect != Effect::kStayLocal;
+  const bool from_the_start = forced_ && *request_.routing.escalate_after <= 0;
+  if (gate.effect == Effect::kGoUpstream || (may_go_upstream_ && from_the_start)) {
+    if (gate.effect == Effect::kOpen) because("forced", "before the first token");
+    if (go_upstream()) return {};
+    return go_local(Phase::kLocalResume);
+  }
+  const Confidence& rule = core_->policy.confidence;
+  const bool held = may_go_upstream_ && rule.enabled && !forced_ && rule.first_tokens > 0;
+  const Status local = go_local(held ? Phase::kLocalHeld : Phase::kLocal);
+  if (local.ok() || !may_go_upstream_ || !another_may_answer(local.error().code)) return local;
+  because("local.failed", local.error().to_text());
+  if (go_upstream()) return {};
+  return local;
+}
+
+void HybridStream::end() {
+  phase_ = Phase::kEnded;
+  close_leg(nullptr);
+  held_.clear();
+  std::unique_ptr<chat::Stream> old;
+  {
+    std::lock_guard lock(mutex_);
+    old = std::move(inner_);
+  }
+  if (old) old->cancel();
+}
+
+void HybridStream::cancel() {
+  std::lock_guard lock(mutex_);
+  cancelled_ = true;
+  if (inner_) inner_->cancel();
+}
+
+// ---- The pump
+
+Result<chat::Event> HybridStream::next(Deadline deadline) {
+  for (;;) {
+    if (cancelled_) {
+      if (phase_ != Phase::kEnded) {
+        core_->count([](Counters& counters) { ++counters.cancelled; });
+        end();
+      }
+      out_.clear();
+      return make_error(ErrorCode::kCancelled, "the answer was cancelled");
+    }
+    if (!out_.empty()) {
+      chat::Event event = std::move(out_.front());
+      out_.pop_front();
+      return event;
+    }
+    if (phase_ == Phase::kEnded) {
+      if (!error_) return make_error(ErrorCode::kCancelled, "the answer has ended");
+      Error error = *std::move(error_);
+      error_.reset();
+      return error;
+    }
+    const bool hold_is_first = phase_ == Phase::kLocalHeld && hold_until_ < deadline;
+    Result<chat::Event> event = inner_->next(hold_is_first ? hold_until_ : deadline);
+    if (cancelled_) continue;
+    if (!event.ok()) {
+      const bool timeout = event.error().code == ErrorCode::kTimeout;
+      if (timeout && hold_is_first) {
+        judge_first();
+      } else if (timeout && deadline != kNoDeadline) {
+        return event;
+      } else {
+        on_failure(std::move(event).error());
+      }
+      continue;
+    }
+    leg_.answered = true;
+    if (auto* started = std::get_if<chat::Started>(&event.value())) {
+      leg_.started = std::move(*started);
+      if (leg_.side == Side::kLocal) local_started_ = leg_.started;
+    } else if (auto* delta = std::get_if<chat::Delta>(&event.value())) {
+      on_delta(std::move(*delta));
+    } else if (auto* done = std::get_if<chat::Done>(&event.value())) {
+      on_done(std::move(*done));
+    }
+    // A Switched of a backend that is itself a router stays inside: to this one it is one backend.
+  }
+}
+
+void HybridStream::on_delta(chat::Delta delta) {
+  switch (phase_) {
+    case Phase::kLocalHeld:
+      hold(std::move(delta));
+      return;
+    case Phase::kLocal:
+      follow_local(std::move(delta));
+      return;
+    case Phase::kSeekWordEnd:
+      seek_word_end(std::move(delta));
+      return;
+    case Phase::kUpstream: {
+      if (!upstream_stops_) {
+        emit(std::move(delta));
+        return;
+      }
+      delta.text = upstream_stops_->push(delta.text);
+      emit(std::move(delta));
+      if (upstream_stops_->stopped()) finish(chat::Done{});
+      return;
+    }
+    case Phase::kLocalResume:
+      emit(std::move(delta));
+      return;
+    case Phase::kEnded:
+      return;
+  }
+}
+
+void HybridStream::on_done(chat::Done done) {
+  switch (phase_) {
+    case Phase::kLocalHeld:
+      held_done_ = std::move(done);
+      judge_first();
+      return;
+    case Phase::kSeekWordEnd:
+      because("local.finished_first", "before the end of a word");
+      finish(std::move(done));
+      return;
+    case Phase::kUpstream:
+      if (upstream_stops_) emit(chat::Delta{upstream_stops_->flush(), {}});
+      // In mid-answer an end without text is an end. As the whole answer it is what a broken endpoint gives,
+      // and the local model can do better than nothing.
+      if (trace_.segments.empty() && leg_.tokens == 0 && done.reason == chat::FinishReason::kStop) {
+        on_failure(make_error(ErrorCode::kUnavailable, "expected an answer, got an empty one"));
+        return;
+      }
+      finish(std::move(done));
+      return;
+    case Phase::kLocal:
+    case Phase::kLocalResume:
+      finish(std::move(done));
+      return;
+    case Phase::kEnded:
+      return;
+  }
+}
+
+void HybridStream::on_failure(Error error) {
+  switch (phase_) {
+    case Phase::kUpstream:
+      because("upstream.failed", error.to_text());
+      upstream_failed_ = true;
+      core_->count([](Counters& counters) { ++counters.upstream_failed; });
+      resume_local();
+      return;
+    case Phase::kLocalHeld:
+    case Phase::kLocal:
+    case Phase::kSeekWordEnd:
+      if (may_go_upstream_ && another_may_answer(error.code)) {
+        because("local.failed", error.to_text());
+        held_.clear();
+        cut_at_word_end_ = phase_ == Phase::kLocalHeld;
+        switch_reason_ = "local.failed";
+        if (go_upstream()) return;
+      }
+      fail(std::move(error));
+      return;
+    case Phase::kLocalResume:
+      fail(std::move(error));
+      return;
+    case Phase::kEnded:
+      return;
+  }
+}
+
+// ---- The local model's part
+
+void HybridStream::hold(chat::Delta delta) {
+  const Confidence& rule = core_->policy.confidence;
+  for (const chat::TokenInfo& token : delta.tokens) monitor_.push(token);
+  // A backend that tells nothing of its tokens cannot be judged by them.
+  const bool blind = delta.tokens.empty() && !delta.text.empty();
+  if (hold_until_ == kNoDeadline) hold_until_ = deadline_after(Milliseconds(rule.first_hold_ms));
+  held_.push_back(std::move(delta));
+  if (blind || monitor_.tokens() >= rule.first_tokens) judge_first();
+}
+
+void HybridStream::judge_first() {
+  const Judgement judgement = monitor_.judge_first();
+  if (judgement.unsure && may_go_upstream_) {
+    because("confidence.first", describe(judgement), judgement.value, judgement.threshold);
+    if (go_upstream()) {
+      core_->count([](Counters& counters) { ++counters.escalated_first; });
+      return;
+    }
+  } else {
+    note("confidence.ok", describe(judgement), judgement.value, judgement.threshold);
+  }
+  release_held();
+}
+
+void HybridStream::release_held() {
+  phase_ = Phase::kLocal;
+  std::deque<chat::Delta> held = std::move(held_);
+  held_.clear();
+  for (chat::Delta& delta : held) emit(std::move(delta));
+  if (held_done_) {
+    chat::Done done = *std::move(held_done_);
+    held_done_.reset();
+    finish(std::move(done));
+  }
+}
+
+void HybridStream::follow_local(chat::Delta delta) {
+  bool seek = false;
+  if (may_go_upstream_ && forced_) {
+    const int after = *request_.routing.escalate_after;
+    seek = leg_.tokens + tokens_in(delta) >= after;
+    if (seek) because("forced", fmt::format("after {} tokens", after));
+    if (seek) switch_reason_ = "forced";
+  } else if (may_go_upstream_ && core_->policy.confidence.enabled) {
+    for (const chat::TokenInfo& token : delta.tokens) {
+      monitor_.push(token);
+      const std::optional<Judgement> judgement = monitor_.judge_mid();
+      if (!judgement || !judgement->unsure || seek) continue;
+      because("confidence.mid", describe(*judgement), judgement->value, judgement->threshold);
+      switch_reason_ = "confidence.mid";
+      seek = true;
+    }
+  }
+  emit(std::move(delta));
+  if (!seek) return;
+  phase_ = Phase::kSeekWordEnd;
+  word_wait_ = 0;
+}
+
+void HybridStream::seek_word_end(chat::Delta delta) {
+  const std::optional<size_t> cut =
+      delta.text.empty() ? std::nullopt : word_end_in(tail_of(text_), delta.text);
+  if (cut) {
+    // A piece of several words is cut; its tokens stay with the part that may never be handed on.
+    if (*cut > 0) emit(chat::Delta{delta.text.substr(0, *cut), {}});
+    delta.text.erase(0, *cut);
+    switch_to_upstream(std::move(delta), true);
+    return;
+  }
+  word_wait_ += tokens_in(delta);
+  emit(std::move(delta));
+  if (word_wait_ >= core_->policy.word_end_wait_tokens) switch_to_upstream(chat::Delta{}, false);
+}
+
+// `rest` has come but is not handed on: the upstream writes from here, or, when it cannot, the local model
+// goes on.
+void HybridStream::switch_to_upstream(chat::Delta rest, bool at_word_end) {
+  cut_at_word_end_ = at_word_end;
+  if (go_upstream()) {
+    core_->count([](Counters& counters) { ++counters.escalated_mid; });
+    return;
+  }
+  phase_ = Phase::kLocal;
+  emit(std::move(rest));
+}
+
+// The upstream is gone. What it held back for a stop string was never handed on and is written again.
+void HybridStream::resume_local() {
+  upstream_stops_.reset();
+  switch_reason_ = "upstream.failed";
+  if (held_done_ && trace_.segments.empty()) {  // the local answer had ended before it was judged
+    close_leg(nullptr);
+    leg_ = Leg{Side::kLocal, local_started_, true, 0};
+    because("local.resumed", "from its first answer");
+    core_->count([](Counters& counters) { ++counters.resumed_local; });
+    release_held();
+    return;
+  }
+  held_.clear();
+  if (tokens_left().value_or(1) <= 0) {
+    finish(chat::Done{chat::FinishReason::kLength, {}, nullptr});
+    return;
+  }
+  const Status resumed = go_local(Phase::kLocalResume);
+  if (!resumed.ok()) fail(resumed.error());
+}
+
+}  // namespace hedge::route

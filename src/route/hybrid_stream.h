@@ -1,0 +1,149 @@
+// One answer of the router: a state machine that pulls from the local stream or the upstream's and hands on
+// one stream.
+//
+//   start -+-> kLocalHeld --- sure ----> kLocal --- unsure, forced ---> kSeekWordEnd ---> kUpstream --- fails
+//   ---> kLocalResume
+//          |        \------- unsure ---------------------------------------------------->/    \-- ends --+ |
+//          +-> kLocal  (nobody judges it)                                                                v |
+//          +-> kUpstream  (asked for)                            every phase ends in ----------------> kEnded
+//          <--------+
+//
+// Invariants
+// - What was handed on is never taken back; a backend that takes over is given exactly those bytes as
+// assistant_prefix.
+// - At most one switch to the upstream and one back. A backend that fails to start leaves no mark in the
+// stream.
+// - Started and Switched are handed on when the first piece of their backend is there, so a backend that dies
+// before its
+//   first text is never announced.
+// - Bytes leave the device in go_upstream() alone, which gates, privacy check of new text and budget stand
+// before.
+// - The trace's segments add up to the bytes of Delta::text.
+//
+// Threads: next() and the destructor belong to one consumer; cancel() may come from any thread. `mutex_`
+// guards what cancel() touches: `inner_` as a pointer, and `cancelled_` where a new inner stream is put in.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "chat/backend.h"
+#include "chat/stop_filter.h"
+#include "route/budget.h"
+#include "route/confidence.h"
+#include "route/core.h"
+#include "route/gates.h"
+
+namespace hedge::route {
+
+// An engine gives one token per piece; a backend that knows no tokens is counted by its pieces.
+inline int tokens_in(const chat::Delta& delta) {
+  return delta.tokens.empty() ? (delta.text.empty() ? 0 : 1) : static_cast<int>(delta.tokens.size());
+}
+
+class HybridStream final : public chat::Stream {
+ public:
+  // Decides by the gates and starts the backend that begins; an error when none can.
+  static Result<std::unique_ptr<chat::Stream>> start(std::shared_ptr<Core> core,
+                                                     const chat::Request& request);
+
+  ~HybridStream() override;
+  Result<chat::Event> next(Deadline deadline) override;
+  void cancel() override;
+
+ private:
+  enum class Phase : uint8_t { kLocalHeld, kLocal, kSeekWordEnd, kUpstream, kLocalResume, kEnded };
+  enum class Side : uint8_t { kLocal, kUpstream };
+
+  // One backend's part of the answer while it runs.
+  struct Leg {
+    Side side = Side::kLocal;
+    chat::Started started;
+    bool answered = false;  // any event came
+    int tokens = 0;         // handed on; an upstream's pieces count as one each
+  };
+
+  HybridStream(std::shared_ptr<Core> core, const chat::Request& request);
+  Status begin();
+  const Gate& decide_by_gates();
+
+  // Starting a backend. False (or the error): nothing has changed, the running one goes on.
+  Status go_local(Phase phase);
+  bool go_upstream();
+  bool open_leg(Side side, Phase phase, std::unique_ptr<chat::Stream> stream);
+  void close_leg(const chat::Usage* reported);
+  void settle_upstream(const chat::Usage* reported);
+  chat::Request request_from_here() const;
+
+  // What the running backend gave.
+  void on_delta(chat::Delta delta);
+  void on_done(chat::Done done);
+  void on_failure(Error error);
+
+  // Phases of the local model's part.
+  void hold(chat::Delta delta);
+  void judge_first();
+  void release_held();
+  void follow_local(chat::Delta delta);
+  void seek_word_end(chat::Delta delta);
+  void switch_to_upstream(chat::Delta rest, bool at_word_end);
+  void resume_local();
+
+  // Handing on.
+  void announce(Side side);
+  void emit(chat::Delta delta);
+  void finish(chat::Done done);
+  void fail(Error error);
+  void end();
+
+  const chat::Backend& backend(Side side) const;
+  std::string name(Side side) const;
+  void note(std::string_view what, std::string detail, double value = 0, double threshold = 0);
+  void because(std::string_view what, std::string detail, double value = 0, double threshold = 0);
+  std::optional<int> tokens_left() const;
+
+  const std::shared_ptr<Core> core_;
+  const chat::Request request_;
+  const SteadyClock::time_point began_at_ = SteadyClock::now();
+  const bool forced_;  // the request says when to switch, so the confidence rule is silent
+
+  Phase phase_ = Phase::kLocal;
+  bool may_go_upstream_ = false;  // the gates allow it and it has not been tried
+  std::string switch_reason_;     // of the hand-over that is under way, for Switched
+  std::deque<chat::Event> out_;   // ready to be handed on
+  std::optional<Error> error_;    // to be handed on after `out_`
+
+  bool upstream_failed_ = false;
+
+  Leg leg_;
+  chat::Started local_started_;
+  std::optional<Side> announced_;
+  std::string text_;  // the request's prefix, then all that was emitted
+  int answer_tokens_ = 0;
+  int word_wait_ = 0;            // tokens that passed while the end of a word was sought
+  bool cut_at_word_end_ = true;  // how the last switch left the text
+  ConfidenceMonitor monitor_;
+  std::deque<chat::Delta> held_;
+  std::optional<chat::Done> held_done_;  // the local answer ended while it was held
+  Deadline hold_until_ = kNoDeadline;
+  std::optional<chat::StopFilter> upstream_stops_;
+  std::optional<Budget::Reservation> reservation_;
+  int64_t prompt_tokens_reserved_ = 0;
+
+  chat::Usage usage_;  // of the legs that are closed
+  bool usage_has_prompt_ = false;
+  chat::Trace trace_;
+
+  std::mutex mutex_;
+  std::unique_ptr<chat::Stream> inner_;
+  std::atomic<bool> cancelled_ = false;
+};
+
+}  // namespace hedge::route
