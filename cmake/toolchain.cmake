@@ -14,7 +14,7 @@ find_package(PkgConfig REQUIRED)
 add_compile_options(-Wall -Wextra -Wshadow -Wswitch -Werror -fno-strict-aliasing -fvisibility=hidden)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 reports false positives for these in inlined std::string and std::variant code (gcc bugs 105329, 105562).
-  add_compile_options(-Wno-restrict -Wno-maybe-uninitialized)
+  add_compile_options(-Wno-restrict -Wno-maybe-uninitialized -Wno-stringop-overflow)
 endif()
 if(HEDGE_SANITIZE)
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)

@@ -87,6 +87,8 @@ void dot_unpacked(const UnpackedRow* row, size_t columns, size_t group, const Ac
   }
 }
 
+#include "kernels/avx512/dot_direct.inc"
+
 // ---- many activation rows ----
 
 // Transposes 16 rows of 16 32-bit words.
@@ -230,7 +232,7 @@ void gemm_panel(const Panel* panel, const Activations* act, size_t rows, float* 
 }  // namespace
 
 constinit const Table kAvx512Table = {
-    "avx512",  kPanelRows, quantize_row, HEDGE_UNPACK_LIST, dot_unpacked, {},       pack_panel, gemm_panel, dot_f32, dot_f16,
+    "avx512",  kPanelRows, quantize_row, HEDGE_UNPACK_LIST, dot_unpacked, HEDGE_DIRECT_LIST, pack_panel, gemm_panel, dot_f32, dot_f16,
     dot_bf16,  f16_to_f32, f32_to_f16,   axpy_f16,          add,          rms_norm, silu_mul,   gelu_mul,   exp_sum, max_of,
     scale_by,  sgemm,
 };

@@ -1,0 +1,518 @@
+// The engine thread's loop: admit waiting requests to slots, build one batch of decodes and prompt pieces, run it, choose
+// and send tokens. It sleeps on a condition variable when nothing is to be done: an idle engine does not wake up.
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <filesystem>
+#include <mutex>
+#include <random>
+#include <thread>
+
+#include "engine/sequence.h"
+#include "model/model.h"
+
+namespace hedge::engine {
+namespace {
+
+constexpr int kContextDefault = 4096;
+constexpr int kSlotsMax = 64;
+// A prefix shared with a running sequence is worth copying, or waiting for, from this many tokens on.
+constexpr size_t kSharedPrefixMin = 32;
+// Healing takes back at most this many tokens of a broken word.
+constexpr size_t kHealTokensMax = 8;
+// How long the engine waits before it looks again at sequences whose consumers lag.
+constexpr Milliseconds kLagPoll{5};
+
+size_t common_prefix(const std::vector<int32_t>& a, const std::vector<int32_t>& b, size_t b_limit) {
+  const size_t limit = std::min(a.size(), b_limit);
+  size_t n = 0;
+  while (n < limit && a[n] == b[n]) ++n;
+  return n;
+}
+
+// A KV cache and the tokens whose keys and values it holds.
+struct Slot {
+  std::unique_ptr<model::KvCache> cache;
+  std::vector<int32_t> tokens;
+  uint64_t last_used = 0;
+  bool busy = false;
+};
+
+class EngineImpl final : public Engine {
+ public:
+  EngineImpl(std::unique_ptr<model::Model> model, std::unique_ptr<text::Tokenizer> tokenizer,
+             std::unique_ptr<text::PromptFormat> format, const Options& options, int context)
+      : model_(std::move(model)), tokenizer_(std::move(tokenizer)), format_(std::move(format)), options_(options),
+        context_(static_cast<size_t>(context)), scratch_(static_cast<size_t>(model_->config().vocab)) {
+    info_.name = "local";
+    info_.model = options.alias.empty() ? std::filesystem::path(model_->file().path()).stem().string() : options.alias;
+    info_.context_tokens = context;
+    for (text::TokenId id = 0; id < tokenizer_->vocab_size(); ++id) {
+      if (tokenizer_->is_end_of_generation(id)) end_tokens_.push_back(id);
+    }
+  }
+
+  Status begin() {
+    for (int i = 0; i < options_.slots; ++i) {
+      Slot slot;
+      HEDGE_TRY_SET(slot.cache, model::KvCache::create(model_->config(), info_.context_tokens));
+      slot.tokens.reserve(context_);
+      slots_.push_back(std::move(slot));
+    }
+    const int rows = options_.prefill_chunk + options_.slots;
+    forward_ = model_->make_forward(rows, options_.slots, info_.context_tokens);
+    rows_.reserve(static_cast<size_t>(rows));
+    outputs_.reserve(static_cast<size_t>(rows));
+    running_.reserve(static_cast<size_t>(options_.slots));
+    prefault_ = std::thread([this] { model_->prefault(); });
+    thread_ = std::thread([this] { loop(); });
+    return {};
+  }
+
+  ~EngineImpl() override {
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    news_.notify_all();
+    if (thread_.joinable()) thread_.join();
+    if (prefault_.joinable()) prefault_.join();
+  }
+
+  const chat::BackendInfo& info() const override { return info_; }
+  const text::Tokenizer& tokenizer() const override { return *tokenizer_; }
+  const text::PromptFormat& prompt_format() const override { return *format_; }
+  const gguf::File& file() const override { return model_->file(); }
+  const model::Config& config() const override { return model_->config(); }
+
+  chat::BackendState state() const override {
+    chat::BackendState state;
+    std::lock_guard lock(mutex_);
+    state.active = active_;
+    state.queued = static_cast<int>(waiting_.size());
+    return state;
+  }
+
+  Counters counters() const override {
+    std::lock_guard lock(mutex_);
+    Counters counters = counters_;
+    counters.active = active_;
+    counters.queued = static_cast<int>(waiting_.size());
+    counters.kv_bytes_max =
+        model::KvCache::bytes(model_->config(), info_.context_tokens) * static_cast<size_t>(options_.slots);
+    return counters;
+  }
+
+  Result<std::unique_ptr<chat::Stream>> start(const chat::Request& request) override {
+    HEDGE_TRY_SET(std::unique_ptr<Sequence> sequence, make_sequence(request));
+    const std::shared_ptr<Ticket> ticket = sequence->ticket;
+    {
+      std::lock_guard lock(mutex_);
+      if (stopping_) return make_error(ErrorCode::kUnavailable, "the engine is stopping");
+      if (static_cast<int>(waiting_.size()) >= options_.queue_max) {
+        ++counters_.requests_rejected;
+        Error error = make_error(ErrorCode::kExhausted, "the queue is full: " + std::to_string(options_.queue_max) + " requests wait already");
+        error.retry_after_ms = 1000;
+        return error;
+      }
+      ++counters_.requests;
+      waiting_.push_back(std::move(sequence));
+    }
+    news_.notify_all();
+    return std::unique_ptr<chat::Stream>(std::make_unique<TicketStream>(ticket));
+  }
+
+ private:
+  // ---- on the caller's thread ----
+
+  Result<std::vector<int32_t>> prompt_tokens(const chat::Request& request) const {
+    if (!request.prompt_tokens.empty()) {
+      for (const int32_t id : request.prompt_tokens) {
+        if (!tokenizer_->valid(id)) {
+          return make_error(ErrorCode::kInvalidArgument, "token ids: expected 0 to " + std::to_string(tokenizer_->vocab_size() - 1) +
+                                                             ", got " + std::to_string(id), "prompt");
+        }
+      }
+      return request.prompt_tokens;
+    }
+    if (request.raw) return tokenizer_->encode(request.prompt + request.assistant_prefix, {true, true});
+    HEDGE_TRY_SET(const std::string text, format_->render(request.messages, request.assistant_prefix));
+    return tokenizer_->encode(text, {!format_->renders_bos(), true});
+  }
+
+  // Takes the tokens of a word that was cut off the end of the prompt; returns their bytes.
+  std::string take_broken_word(std::vector<int32_t>& tokens, std::string_view prefix) const {
+    std::string word;
+    for (size_t taken = 0; taken < kHealTokensMax && tokens.size() > 1; ++taken) {
+      const std::string_view bytes = tokenizer_->token_bytes(tokens.back());
+      if (bytes.empty() || word.size() + bytes.size() > prefix.size()) break;
+      word.insert(0, bytes);
+      tokens.pop_back();
+      if (word.front() == ' ' || word.front() == '\n' || word.front() == '\t') break;
+    }
+    return word;
+  }
+
+  Result<std::unique_ptr<Sequence>> make_sequence(const chat::Request& request) {
+    HEDGE_TRY_SET(std::vector<int32_t> tokens, prompt_tokens(request));
+    std::string must;
+    if (request.heal_prefix && !request.assistant_prefix.empty()) must = take_broken_word(tokens, request.assistant_prefix);
+    if (tokens.empty()) return make_error(ErrorCode::kInvalidArgument, "the prompt is empty", "prompt");
+    if (tokens.size() >= context_) {
+      return make_error(ErrorCode::kContextExceeded, "the prompt has " + std::to_string(tokens.size()) +
+                                                         " tokens, but the context holds " + std::to_string(context_) +
+                                                         " tokens, the answer included");
+    }
+    std::vector<std::string> stops = request.stop;
+    const bool transcript = !request.raw && !format_->has_template();
+    if (!request.raw) stops.insert(stops.end(), format_->stops().begin(), format_->stops().end());
+    const uint64_t seed = request.sampling.seed ? *request.sampling.seed : std::random_device{}();
+    InfoWanted wanted;
+    wanted.logprob = request.top_logprobs >= 0;
+    wanted.top = std::max(0, request.top_logprobs);
+    wanted.confidence = request.want_confidence;
+
+    auto ticket = std::make_shared<Ticket>();
+    ticket->wake_engine = [this] {
+      // The lock orders this after a check that the engine thread is just making before it sleeps.
+      { std::lock_guard lock(mutex_); }
+      news_.notify_all();
+    };
+    const size_t prompt_count = tokens.size();
+    size_t generated_max = context_ - prompt_count;
+    if (request.max_tokens >= 0) generated_max = std::min(generated_max, static_cast<size_t>(request.max_tokens));
+    auto sequence = std::make_unique<Sequence>(Sequence{
+        std::move(ticket), std::move(tokens), prompt_count, generated_max, must,
+        request.ignore_eos ? end_tokens_ : std::vector<int32_t>{}, Sampler(request.sampling, seed), wanted,
+        AnswerText(*tokenizer_, std::move(stops), must.size(),
+                   transcript && request.assistant_prefix.empty())});
+    sequence->tokens.reserve(prompt_count + std::min(generated_max, context_));
+    return sequence;
+  }
+
+  // ---- on the engine thread ----
+
+  void loop() {
+    while (true) {
+      {
+        std::unique_lock lock(mutex_);
+        news_.wait(lock, [this] { return stopping_ || !waiting_.empty() || !running_.empty(); });
+        if (stopping_) break;
+      }
+      drop_cancelled();
+      admit();
+      if (!step() && !running_.empty()) {
+        std::unique_lock lock(mutex_);
+        news_.wait_for(lock, kLagPoll);
+      }
+    }
+    for (std::unique_ptr<Sequence>& sequence : running_) fail(*sequence);
+    std::lock_guard lock(mutex_);
+    for (std::unique_ptr<Sequence>& sequence : waiting_) fail(*sequence);
+    waiting_.clear();
+  }
+
+  static void fail(Sequence& sequence) {
+    sequence.ticket->events.push_final(make_error(ErrorCode::kUnavailable, "the engine is stopping"));
+  }
+
+  void drop_cancelled() {
+    for (size_t i = 0; i < running_.size();) {
+      if (running_[i]->ticket->cancelled.load()) {
+        release(*running_[i]);
+        running_.erase(running_.begin() + static_cast<long>(i));
+        count_cancelled(1);
+      } else {
+        ++i;
+      }
+    }
+    std::lock_guard lock(mutex_);
+    const size_t before = waiting_.size();
+    std::erase_if(waiting_, [](const std::unique_ptr<Sequence>& s) { return s->ticket->cancelled.load(); });
+    counters_.requests_cancelled += before - waiting_.size();
+    active_ = static_cast<int>(running_.size());
+  }
+
+  void count_cancelled(uint64_t n) {
+    std::lock_guard lock(mutex_);
+    counters_.requests_cancelled += n;
+  }
+
+  void release(Sequence& sequence) {
+    Slot& slot = slots_[static_cast<size_t>(sequence.slot)];
+    slot.busy = false;
+    slot.last_used = ++use_clock_;
+  }
+
+  void admit() {
+    while (running_.size() < slots_.size()) {
+      std::unique_ptr<Sequence> sequence;
+      {
+        std::lock_guard lock(mutex_);
+        if (waiting_.empty()) return;
+        if (waits_for_prefix(*waiting_.front())) return;
+        sequence = std::move(waiting_.front());
+        waiting_.pop_front();
+        active_ = static_cast<int>(running_.size()) + 1;
+      }
+      place(*sequence);
+      send(*sequence, chat::Started{info_.name, info_.model, static_cast<int>(sequence->prompt_tokens),
+                                    static_cast<int>(sequence->cached_tokens)});
+      running_.push_back(std::move(sequence));
+    }
+  }
+
+  // A sequence that shares a long prompt with one whose prompt is being computed right now waits for it, instead of
+  // computing the same (several choices of one request, clients with one system prompt).
+  bool waits_for_prefix(const Sequence& next) const {
+    for (const std::unique_ptr<Sequence>& other : running_) {
+      if (!other->prefilling()) continue;
+      const size_t shared = common_prefix(other->tokens, next.tokens, next.prompt_tokens);
+      if (shared >= kSharedPrefixMin && shared > other->computed + kSharedPrefixMin) return true;
+    }
+    return false;
+  }
+
+  // Chooses the slot and takes over what is already computed: in place where a free slot holds a good part of the prompt,
+  // by copying from another one else.
+  void place(Sequence& sequence) {
+    const size_t limit = sequence.tokens.size() - 1;  // At least one token has to run, for its logits.
+    size_t best_free = slots_.size(), best_free_prefix = 0, oldest = slots_.size(), best = slots_.size(), best_prefix = 0;
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      const size_t prefix = common_prefix(slots_[i].tokens, sequence.tokens, limit);
+      if (prefix > best_prefix) {
+        best = i;
+        best_prefix = prefix;
+      }
+      if (slots_[i].busy) continue;
+      if (best_free == slots_.size() || prefix > best_free_prefix) {
+        best_free = i;
+        best_free_prefix = prefix;
+      }
+      if (oldest == slots_.size() || slots_[i].last_used < slots_[oldest].last_used) oldest = i;
+    }
+    const bool extends = best_free_prefix * 2 >= slots_[best_free].tokens.size() || best_free_prefix * 2 >= limit;
+    size_t chosen = best_free_prefix > 0 && extends ? best_free : oldest;
+    size_t prefix = common_prefix(slots_[chosen].tokens, sequence.tokens, limit);
+    if (best < slots_.size() && best != chosen && best_prefix >= prefix + kSharedPrefixMin) {
+      slots_[chosen].cache->copy_prefix(*slots_[best].cache, static_cast<int>(best_prefix));
+      slots_[chosen].tokens.assign(slots_[best].tokens.begin(), slots_[best].tokens.begin() + static_cast<long>(best_prefix));
+      prefix = best_prefix;
+    }
+    Slot& slot = slots_[chosen];
+    slot.busy = true;
+    slot.tokens.resize(prefix);
+    sequence.slot = static_cast<int>(chosen);
+    sequence.computed = sequence.cached_tokens = prefix;
+    std::lock_guard lock(mutex_);
+    counters_.prompt_tokens += sequence.prompt_tokens;
+    counters_.cached_tokens += prefix;
+  }
+
+  // One batch: every decode whose consumer keeps up, then prompt pieces while rows are left. False when there was
+  // nothing to run.
+  bool step() {
+    rows_.clear();
+    outputs_.clear();
+    plan_.clear();
+    for (std::unique_ptr<Sequence>& sequence : running_) {
+      if (!sequence->prefilling() && !sequence->ticket->events.full()) add_rows(*sequence, 1);
+    }
+    size_t room = static_cast<size_t>(options_.prefill_chunk);
+    for (std::unique_ptr<Sequence>& sequence : running_) {
+      if (!sequence->prefilling() || room == 0) continue;
+      const size_t count = std::min(room, sequence->tokens.size() - sequence->computed);
+      add_rows(*sequence, count);
+      room -= count;
+    }
+    if (rows_.empty()) return false;
+    const auto start = SteadyClock::now();
+    forward_->run(rows_, outputs_);
+    const size_t vocab = static_cast<size_t>(model_->config().vocab);
+    float* logits = nullptr;
+    if (!outputs_.empty()) logits = const_cast<float*>(forward_->logits(0, static_cast<int>(outputs_.size())));
+    const double seconds = seconds_since(start);
+    size_t output = 0;
+    size_t prefill_rows = 0;
+    for (const Planned& planned : plan_) {
+      Sequence& sequence = *planned.sequence;
+      Slot& slot = slots_[static_cast<size_t>(sequence.slot)];
+      const bool was_prefill = sequence.prefilling();
+      slot.tokens.insert(slot.tokens.end(), sequence.tokens.begin() + static_cast<long>(sequence.computed),
+                         sequence.tokens.begin() + static_cast<long>(sequence.computed + planned.rows));
+      sequence.computed += planned.rows;
+      if (was_prefill) {
+        prefill_rows += planned.rows;
+        sequence.prefill_ms += seconds * 1000;
+      }
+      if (planned.has_output) {
+        if (was_prefill) sequence.decode_start = SteadyClock::now();
+        generate(sequence, {logits + output * vocab, vocab});
+        ++output;
+      }
+    }
+    {
+      std::lock_guard lock(mutex_);
+      ++counters_.steps;
+      (prefill_rows > 0 ? counters_.prefill_seconds : counters_.decode_seconds) += seconds;
+    }
+    std::erase_if(running_, [this](const std::unique_ptr<Sequence>& s) {
+      if (!s->ticket) return true;
+      return false;
+    });
+    return true;
+  }
+
+  void add_rows(Sequence& sequence, size_t count) {
+    Slot& slot = slots_[static_cast<size_t>(sequence.slot)];
+    for (size_t i = 0; i < count; ++i) {
+      const size_t position = sequence.computed + i;
+      rows_.push_back({sequence.tokens[position], static_cast<int>(position), slot.cache.get()});
+    }
+    const bool has_output = sequence.computed + count == sequence.tokens.size();
+    if (has_output) outputs_.push_back(static_cast<int>(rows_.size()) - 1);
+    plan_.push_back({&sequence, count, has_output});
+  }
+
+  void generate(Sequence& sequence, std::span<float> logits) {
+    if (sequence.generated_max == 0) {
+      finish(sequence, chat::FinishReason::kLength);
+      return;
+    }
+    chat::TokenInfo info;
+    int32_t id = -1;
+    if (!sequence.must.empty()) {
+      id = choose_constrained(logits, *tokenizer_, sequence.must);
+      sequence.must.erase(0, id < 0 ? sequence.must.size() : tokenizer_->token_bytes(id).size());
+      info.chosen.id = id;
+    }
+    if (id < 0) {
+      id = sequence.sampler.choose(logits, sequence.tokens, sequence.banned, sequence.wanted, model_->table(), scratch_, info);
+    }
+    sequence.tokens.push_back(id);
+    {
+      std::lock_guard lock(mutex_);
+      ++counters_.completion_tokens;
+    }
+    if (tokenizer_->is_end_of_generation(id)) {
+      finish(sequence, chat::FinishReason::kStop);
+      return;
+    }
+    chat::Delta delta;
+    delta.text = sequence.text.push(id);
+    name_tokens(info);
+    delta.tokens.push_back(std::move(info));
+    send(sequence, std::move(delta));
+    if (sequence.text.stopped()) {
+      finish(sequence, chat::FinishReason::kStop);
+    } else if (sequence.generated() >= sequence.generated_max) {
+      finish(sequence, chat::FinishReason::kLength);
+    }
+  }
+
+  void name_tokens(chat::TokenInfo& info) const {
+    info.chosen.bytes = tokenizer_->token_bytes(info.chosen.id);
+    for (chat::TokenLogprob& entry : info.top) entry.bytes = tokenizer_->token_bytes(entry.id, true);
+  }
+
+  void send(Sequence& sequence, chat::Event event) {
+    // The channel has room: a full one keeps its sequence out of the batch. push_final covers Started and the last text.
+    sequence.ticket->events.push_final(std::move(event));
+  }
+
+  void finish(Sequence& sequence, chat::FinishReason reason) {
+    chat::Delta rest;
+    rest.text = sequence.text.flush();
+    if (!rest.text.empty()) send(sequence, std::move(rest));
+    chat::Done done;
+    done.reason = reason;
+    done.usage.prompt_tokens = static_cast<int>(sequence.prompt_tokens);
+    done.usage.cached_tokens = static_cast<int>(sequence.cached_tokens);
+    done.usage.completion_tokens = static_cast<int>(sequence.generated());
+    done.usage.prefill_ms = sequence.prefill_ms;
+    done.usage.decode_ms = seconds_since(sequence.decode_start) * 1000;
+    // The slot is free before the client learns of the end: its next turn finds it.
+    release(sequence);
+    {
+      std::lock_guard lock(mutex_);
+      --active_;
+    }
+    send(sequence, std::move(done));
+    sequence.ticket.reset();  // marks it for removal at the end of the step
+  }
+
+  struct Planned {
+    Sequence* sequence;
+    size_t rows;
+    bool has_output;
+  };
+
+  const std::unique_ptr<model::Model> model_;
+  const std::unique_ptr<text::Tokenizer> tokenizer_;
+  const std::unique_ptr<text::PromptFormat> format_;
+  const Options options_;
+  const size_t context_;
+  chat::BackendInfo info_;
+  std::vector<int32_t> end_tokens_;
+
+  // Shared with callers, under mutex_.
+  mutable std::mutex mutex_;
+  std::condition_variable news_;
+  std::deque<std::unique_ptr<Sequence>> waiting_;
+  Counters counters_;
+  int active_ = 0;
+  bool stopping_ = false;
+
+  // The engine thread's own.
+  std::vector<Slot> slots_;
+  std::vector<std::unique_ptr<Sequence>> running_;
+  std::unique_ptr<model::Forward> forward_;
+  std::vector<model::Row> rows_;
+  std::vector<int> outputs_;
+  std::vector<Planned> plan_;
+  SamplerScratch scratch_;
+  uint64_t use_clock_ = 0;
+
+  std::thread prefault_;
+  std::thread thread_;
+};
+
+Status check(const Options& options) {
+  const auto bad = [](const char* what, int low, int high, int got) {
+    return make_error(ErrorCode::kInvalidArgument, std::string(what) + ": expected " + std::to_string(low) + " to " +
+                                                       std::to_string(high) + ", got " + std::to_string(got));
+  };
+  if (options.threads < 0 || options.threads > 256) return bad("threads", 0, 256, options.threads);
+  if (options.context_tokens < 0 || options.context_tokens > 1 << 20) return bad("context", 0, 1 << 20, options.context_tokens);
+  if (options.slots < 1 || options.slots > kSlotsMax) return bad("slots", 1, kSlotsMax, options.slots);
+  if (options.queue_max < 0 || options.queue_max > 4096) return bad("queue", 0, 4096, options.queue_max);
+  if (options.prefill_chunk < 1 || options.prefill_chunk > 4096) return bad("prefill chunk", 1, 4096, options.prefill_chunk);
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::load(const std::string& path, const Options& options) {
+  HEDGE_TRY(check(options));
+  HEDGE_TRY_SET(std::unique_ptr<model::Model> model, model::Model::load(path, options.threads));
+  HEDGE_TRY_SET(std::unique_ptr<text::Tokenizer> tokenizer, text::Tokenizer::load(model->file()));
+  if (tokenizer->vocab_size() != model->config().vocab) {
+    return make_error(ErrorCode::kCorrupt, path + ": the tokenizer has " + std::to_string(tokenizer->vocab_size()) +
+                                               " tokens, the embedding " + std::to_string(model->config().vocab));
+  }
+  HEDGE_TRY_SET(std::unique_ptr<text::PromptFormat> format, text::PromptFormat::load(model->file(), *tokenizer));
+  const int trained = model->config().context;
+  int context = options.context_tokens > 0 ? options.context_tokens : std::min(kContextDefault, trained);
+  if (context > trained) {
+    return make_error(ErrorCode::kInvalidArgument, "context: the model was trained for " + std::to_string(trained) +
+                                                       " tokens, " + std::to_string(context) + " were asked for");
+  }
+  auto engine = std::make_unique<EngineImpl>(std::move(model), std::move(tokenizer), std::move(format), options, context);
+  HEDGE_TRY(engine->begin());
+  return std::unique_ptr<Engine>(std::move(engine));
+}
+
+}  // namespace hedge::engine

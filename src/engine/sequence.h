@@ -1,0 +1,88 @@
+// One request inside the engine, from its place in the queue to its last event. Owned by the engine thread once admitted;
+// the Ticket is what it shares with the consumer.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/channel.h"
+#include "base/clock.h"
+#include "chat/backend.h"
+#include "chat/stop_filter.h"
+#include "engine/sampler.h"
+#include "text/tokenizer.h"
+
+namespace hedge::engine {
+
+// Between the engine thread (pushes) and the consumer of the stream (pops, cancels).
+struct Ticket {
+  // A slow consumer may lag by so many tokens before its sequence is left out of the batch.
+  static constexpr size_t kEventsMax = 256;
+  Channel<Result<chat::Event>> events{kEventsMax};
+  std::atomic<bool> cancelled{false};
+  std::function<void()> wake_engine;  // set before the ticket is shared
+};
+
+class TicketStream final : public chat::Stream {
+ public:
+  explicit TicketStream(std::shared_ptr<Ticket> ticket) : ticket_(std::move(ticket)) {}
+  ~TicketStream() override { cancel(); }
+
+  Result<chat::Event> next(Deadline deadline) override;
+  void cancel() override;
+
+ private:
+  std::shared_ptr<Ticket> ticket_;
+  bool ended_ = false;  // consumer's thread only
+};
+
+// The text side of an answer: tokens in, text that may be sent out.
+class AnswerText {
+ public:
+  // strip_bytes: so many bytes are already known to the client (a healed prefix); strip_space: one leading space is
+  // dropped (a transcript's answer).
+  AnswerText(const text::Tokenizer& tokenizer, std::vector<std::string> stops, size_t strip_bytes, bool strip_space)
+      : detokenizer_(tokenizer), stops_(std::move(stops)), strip_bytes_(strip_bytes), strip_space_(strip_space) {}
+
+  std::string push(text::TokenId id) { return stops_.push(strip(detokenizer_.push(id))); }
+  std::string flush() { return stops_.push(strip(detokenizer_.flush())) + stops_.flush(); }
+  bool stopped() const { return stops_.stopped(); }
+
+ private:
+  std::string strip(std::string text);
+
+  text::Detokenizer detokenizer_;
+  chat::StopFilter stops_;
+  size_t strip_bytes_;
+  bool strip_space_;
+};
+
+struct Sequence {
+  std::shared_ptr<Ticket> ticket;
+  std::vector<int32_t> tokens;  // prompt, then what was generated; reserved for the whole context
+  size_t prompt_tokens = 0;
+  size_t generated_max = 0;
+  std::string must;             // bytes that the next tokens have to spell (healing)
+  std::vector<int32_t> banned;  // end-of-generation tokens, with ignore_eos
+  Sampler sampler;
+  InfoWanted wanted;
+  AnswerText text;
+  SteadyClock::time_point arrived = SteadyClock::now();
+
+  // Set on admission.
+  int slot = -1;
+  size_t computed = 0;          // tokens whose keys and values are in the slot
+  size_t cached_tokens = 0;
+  double prefill_ms = 0;
+  SteadyClock::time_point decode_start{};
+
+  size_t generated() const { return tokens.size() - prompt_tokens; }
+  bool prefilling() const { return computed + 1 < tokens.size() || generated() == 0; }
+};
+
+}  // namespace hedge::engine
