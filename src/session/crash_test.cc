@@ -68,9 +68,9 @@ TEST(Crash, NoAcknowledgedTurnIsLostByAKill) {
     const auto durable = static_cast<uint32_t>(turns.value().size() / 2);
     ASSERT_GE(durable, next + acknowledged);
     ASSERT_LE(durable, next + acknowledged + 1);
-    for (uint32_t i = next; i < durable; ++i) {
+    for (size_t i = next; i < durable; ++i) {
       ASSERT_EQ(turns.value()[2 * i].message.content, std::to_string(i));
-      ASSERT_EQ(turns.value()[2 * i + 1].message.content, answer_of(i));
+      ASSERT_EQ(turns.value()[2 * i + 1].message.content, answer_of(static_cast<uint32_t>(i)));
       ASSERT_TRUE(store->decision("hd-" + std::to_string(i)).ok());
     }
     next = durable;

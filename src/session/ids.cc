@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
+#include <system_error>
 
 #include "session/store.h"
 
@@ -24,7 +24,7 @@ Result<std::string> make_random_id(std::string_view prefix) {
     got = getrandom(bytes, sizeof(bytes), 0);
   } while (got < 0 && errno == EINTR);
   if (got != static_cast<ssize_t>(sizeof(bytes))) {
-    return make_error(ErrorCode::kIo, std::string("getrandom: ") + std::strerror(errno));
+    return make_error(ErrorCode::kIo, std::string("getrandom: ") + std::generic_category().message(errno));
   }
   constexpr char kHex[] = "0123456789abcdef";
   std::string id(prefix);

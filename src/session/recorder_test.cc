@@ -108,7 +108,7 @@ class RecorderTest : public ::testing::Test {
     if (!stream.ok()) ADD_FAILURE() << stream.error().to_text();
     return stream.ok() ? std::move(stream).value() : nullptr;
   }
-  Played ask(chat::Backend& inner, chat::Request request) {
+  Played ask(chat::Backend& inner, const chat::Request& request) {
     const auto recorder = make_recorder(inner, *store_);
     const auto stream = start(*recorder, request);
     return stream ? play(*stream) : Played{};
@@ -313,6 +313,7 @@ TEST_F(RecorderTest, RequestsAtOnceInOneSessionLoseNothing) {
   const auto recorder = make_recorder(inner, *store_);
   constexpr int kThreads = 4, kRequests = 5;
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   std::atomic<int> answered = 0;
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
+#include <system_error>
 #include <utility>
 
 #include "session/store.h"
@@ -65,7 +65,8 @@ Status create_private_file(const std::string& path) {
     if (errno == EEXIST) return {};
     const ErrorCode code =
         errno == EACCES || errno == EROFS || errno == EPERM ? ErrorCode::kPermission : ErrorCode::kIo;
-    return make_error(code, "database " + path + " cannot be created: " + std::strerror(errno));
+    return make_error(code,
+                      "database " + path + " cannot be created: " + std::generic_category().message(errno));
   }
   ::close(fd);
   const size_t slash = path.rfind('/');

@@ -224,7 +224,7 @@ TEST_F(StoreTest, UpstreamTokensAreCountedSinceATime) {
   for (int i = 0; i < 3; ++i) {
     chat::Trace trace = trace_of("hd-" + std::to_string(i));
     trace.upstream_tokens = 100 << i;
-    trace.created_ms = 1000 * (i + 1);
+    trace.created_ms = int64_t{1000} * (i + 1);
     ASSERT_OK(store_->append("s", request_of({user("q")}), "a", trace));
   }
   EXPECT_EQ(store_->upstream_tokens_since(0).value(), 700);
@@ -247,6 +247,7 @@ TEST_F(StoreTest, RequestsAtOnceLoseNothing) {
   append("s", {user("q")}, "a");
   std::atomic<int> failures = 0;
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
       for (int i = 0; i < kTurns; ++i) {
@@ -273,6 +274,7 @@ TEST_F(StoreTest, RequestsAtOnceLoseNothing) {
 TEST_F(StoreTest, TwoStoresOnOneFileSeeEachOther) {
   std::atomic<int> failures = 0;
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 3; ++t) {
     threads.emplace_back([&, t] {
       const auto store = Store::open(folder_.file("shared.db"));
