@@ -1,0 +1,641 @@
+#include "route/router.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <string>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include "route/fake_backend.h"
+
+namespace hedge::route {
+namespace {
+
+// ---- What the fakes say
+
+// The answer in pieces, continuing from where the request's assistant_prefix stands.
+struct Script {
+  std::vector<std::string> pieces;
+  float margin = 1;  // of every token
+  bool tokens = true;
+  std::optional<Error> refuses;  // start() fails
+  int dies_after = -1;           // pieces, then an error
+  Error death = make_error(ErrorCode::kUnavailable, "cut");
+  chat::FinishReason reason = chat::FinishReason::kStop;
+  chat::Usage usage;
+  bool hangs = false;  // after the pieces, instead of ending
+};
+
+// The pieces that remain after `given` bytes; the first may be the rest of a piece.
+std::vector<std::string> pieces_after(const std::vector<std::string>& pieces, size_t given) {
+  std::vector<std::string> out;
+  for (const std::string& piece : pieces) {
+    if (given >= piece.size()) {
+      given -= piece.size();
+      continue;
+    }
+    out.push_back(piece.substr(given));
+    given = 0;
+  }
+  return out;
+}
+
+FakeBackend::Plan say(const Script& script, std::string name) {
+  return [script, name](const chat::Request& request) -> Result<FakePlan> {
+    if (script.refuses) return *script.refuses;
+    FakePlan plan;
+    plan.events.emplace_back(chat::Event(chat::Started{name, "fake", 7, 2}));
+    int count = 0;
+    for (std::string& piece : pieces_after(script.pieces, request.assistant_prefix.size())) {
+      if (script.dies_after >= 0 && count++ >= script.dies_after) break;
+      if (script.tokens) {
+        plan.events.emplace_back(chat::Event(token_delta(std::move(piece), script.margin)));
+      } else {
+        plan.events.emplace_back(chat::Event(chat::Delta{std::move(piece), {}}));
+      }
+    }
+    if (script.dies_after >= 0) {
+      plan.events.emplace_back(script.death);
+    } else if (!script.hangs) {
+      plan.events.emplace_back(chat::Event(chat::Done{script.reason, script.usage, nullptr}));
+    }
+    return plan;
+  };
+}
+
+Script words(std::vector<std::string> pieces, float margin = 1) {
+  Script script;
+  script.pieces = std::move(pieces);
+  script.margin = margin;
+  return script;
+}
+
+Script upstream_words(std::vector<std::string> pieces) {
+  Script script = words(std::move(pieces));
+  script.tokens = false;
+  return script;
+}
+
+chat::Request ask(std::string text = "What is the capital of France?") {
+  chat::Request request;
+  request.id = "hd-1";
+  request.messages = {{chat::Role::kUser, std::move(text), ""}};
+  request.routing.session = "s-1";
+  return request;
+}
+
+// ---- What comes out
+
+struct Answer {
+  std::string text;
+  std::vector<chat::Started> started;
+  std::vector<chat::Switched> switched;
+  std::optional<chat::Done> done;
+  std::optional<Error> error;
+
+  const chat::Trace& trace() const { return *done->trace; }
+  std::string reasons() const {
+    std::string out;
+    for (const std::string& reason : trace().reasons) out += (out.empty() ? "" : " ") + reason;
+    return out;
+  }
+  std::string segments() const {
+    std::string out;
+    for (const chat::Segment& s : trace().segments) {
+      out += (out.empty() ? "" : " ") + s.backend + ":" + std::to_string(s.bytes);
+    }
+    return out;
+  }
+};
+
+Answer drain(chat::Stream& stream) {
+  Answer answer;
+  while (!answer.done && !answer.error) {
+    Result<chat::Event> event = stream.next(kNoDeadline);
+    if (!event.ok()) {
+      answer.error = event.error();
+    } else if (auto* started = std::get_if<chat::Started>(&*event)) {
+      EXPECT_TRUE(answer.text.empty());
+      answer.started.push_back(*started);
+    } else if (auto* delta = std::get_if<chat::Delta>(&*event)) {
+      EXPECT_EQ(answer.started.size(), 1u);
+      answer.text += delta->text;
+    } else if (auto* switched = std::get_if<chat::Switched>(&*event)) {
+      answer.switched.push_back(*switched);
+    } else {
+      answer.done = std::get<chat::Done>(*event);
+    }
+  }
+  Result<chat::Event> after = stream.next(kNoDeadline);
+  EXPECT_TRUE(!after.ok() && after.error().code == ErrorCode::kCancelled);
+  return answer;
+}
+
+// Local and upstream with a script each.
+struct Pair {
+  Pair(const Script& local_script, const Script& upstream_script, Policy policy = {})
+      : local("local", say(local_script, "local")),
+        upstream("cloud", say(upstream_script, "cloud")),
+        router(Router::create(local, &upstream, policy)) {}
+
+  Answer answer(const chat::Request& request) {
+    Result<std::unique_ptr<chat::Stream>> stream = router->start(request);
+    if (!stream.ok()) {
+      Answer refused;
+      refused.error = stream.error();
+      return refused;
+    }
+    return drain(**stream);
+  }
+
+  FakeBackend local;
+  FakeBackend upstream;
+  std::unique_ptr<Router> router;
+};
+
+const std::vector<std::string> kParis = {"The", " capital", " of", " Fra", "nce", " is", " Par", "is", "."};
+constexpr const char* kParisText = "The capital of France is Paris.";
+
+Policy quick_policy() {
+  Policy policy;
+  policy.confidence.window_tokens = 4;
+  policy.confidence.check_every_tokens = 1;
+  policy.confidence.mid_checks_in_a_row = 1;
+  policy.confidence.first_tokens = 2;
+  return policy;
+}
+
+// ---- Ways of an answer
+
+TEST(Router, SureLocalAnswerStaysLocal) {
+  Pair pair(words(kParis), upstream_words({"no"}));
+  const Answer answer = pair.answer(ask());
+  EXPECT_EQ(answer.text, kParisText);
+  EXPECT_EQ(answer.started[0].backend, "local");
+  EXPECT_EQ(answer.started[0].prompt_tokens, 7);
+  EXPECT_EQ(answer.trace().route, "local");
+  EXPECT_EQ(answer.reasons(), "confidence.ok");
+  EXPECT_EQ(answer.segments(), "local:31");
+  EXPECT_EQ(answer.trace().id, "hd-1");
+  EXPECT_EQ(answer.trace().session, "s-1");
+  EXPECT_EQ(answer.done->usage.completion_tokens, 9);
+  EXPECT_TRUE(pair.local.requests()[0].want_confidence);
+  EXPECT_TRUE(pair.upstream.requests().empty());
+  EXPECT_EQ(pair.router->counters().local, 1u);
+  EXPECT_EQ(pair.router->info().name, "hedge");
+  EXPECT_EQ(pair.router->info().model, "fake");
+}
+
+TEST(Router, UnsureFirstTokensAreNeverSeen) {
+  Pair pair(words({"Um", " err", " well", " hm", " so"}, 0.01f), upstream_words({"Paris", "."}));
+  const Answer answer = pair.answer(ask());
+  EXPECT_EQ(answer.text, "Paris.");
+  EXPECT_EQ(answer.started[0].backend, "cloud");
+  EXPECT_TRUE(answer.switched.empty());
+  EXPECT_EQ(answer.trace().route, "upstream");
+  EXPECT_EQ(answer.reasons(), "confidence.first");
+  EXPECT_NEAR(answer.trace().steps[1].value, 0.01, 1e-6);
+  EXPECT_EQ(answer.trace().steps[1].threshold, 0.15);
+  EXPECT_EQ(pair.upstream.requests()[0].assistant_prefix, "");
+  EXPECT_FALSE(pair.upstream.requests()[0].want_confidence);
+  EXPECT_EQ(pair.router->counters().escalated_first, 1u);
+  EXPECT_EQ(pair.local.running(), 0);
+}
+
+TEST(Router, ShortUnsureAnswerIsJudgedAtItsEndAndKeptWhenTheUpstreamFails) {
+  for (const bool fails : {false, true}) {
+    Script upstream = upstream_words({"Paris"});
+    upstream.dies_after = fails ? 0 : -1;
+    Pair pair(words({"Um"}, 0.01f), upstream);
+    const Answer answer = pair.answer(ask());
+    EXPECT_EQ(answer.text, fails ? "Um" : "Paris");
+    EXPECT_EQ(answer.reasons(),
+              fails ? "confidence.first upstream.failed local.resumed" : "confidence.first");
+    EXPECT_EQ(answer.started[0].backend, fails ? "local" : "cloud");
+    EXPECT_EQ(pair.local.requests().size(), 1u);  // its answer was there already
+  }
+}
+
+TEST(Router, MidAnswerSwitchWaitsForTheEndOfTheWord) {
+  FakeBackend local("local", [](const chat::Request& request) -> Result<FakePlan> {
+    EXPECT_TRUE(request.assistant_prefix.empty());
+    FakePlan plan;
+    const std::vector<std::pair<std::string, float>> tokens = {
+        {"The", 1},     {" capital", 1}, {" of", 0.01f}, {" Ja", 0.01f},
+        {"pan", 0.01f}, {" is", 0.01f},  {" Kyo", 0.01f}};
+    for (const auto& [text, margin] : tokens)
+      plan.events.emplace_back(chat::Event(token_delta(text, margin)));
+    return plan;
+  });
+  FakeBackend upstream("cloud", [](const chat::Request& request) -> Result<FakePlan> {
+    EXPECT_EQ(request.assistant_prefix, "The capital of Japan");
+    EXPECT_FALSE(request.heal_prefix);
+    EXPECT_EQ(request.max_tokens, 15);
+    FakePlan plan;
+    plan.events.emplace_back(chat::Event(chat::Started{"cloud", "big", 0, 0}));
+    plan.events.emplace_back(chat::Event(chat::Delta{" is Tokyo.", {}}));
+    plan.events.emplace_back(chat::Event(chat::Done{chat::FinishReason::kStop, {20, 0, 4, 1, 2}, nullptr}));
+    return plan;
+  });
+  auto router = Router::create(local, &upstream, quick_policy());
+  chat::Request request = ask();
+  request.max_tokens = 20;
+  const Answer answer = drain(**router->start(request));
+  EXPECT_EQ(answer.text, "The capital of Japan is Tokyo.");
+  ASSERT_EQ(answer.switched.size(), 1u);
+  EXPECT_EQ(answer.switched[0].from, "local");
+  EXPECT_EQ(answer.switched[0].to, "cloud");
+  EXPECT_EQ(answer.switched[0].reason, "confidence.mid");
+  EXPECT_EQ(answer.segments(), "local:20 cloud:10");
+  EXPECT_EQ(answer.trace().route, "mixed");
+  EXPECT_EQ(answer.trace().upstream_tokens, 24);
+  EXPECT_EQ(answer.done->usage.completion_tokens, 5 + 4);
+  EXPECT_EQ(router->counters().escalated_mid, 1u);
+  EXPECT_EQ(router->counters().upstream_tokens_today, 24);
+  EXPECT_EQ(local.running(), 0);
+}
+
+TEST(Router, ForcedSwitchIsBoundedWhereNoWordEnds) {
+  Policy policy;
+  policy.word_end_wait_tokens = 3;
+  const std::vector<std::string> pieces = {"aa", "bb", "cc", "dd", "ee", "ff", "gg"};
+  Pair pair(words(pieces), upstream_words(pieces), policy);
+  chat::Request request = ask();
+  request.routing.escalate_after = 2;
+  const Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.text, "aabbccddeeffgg");
+  EXPECT_EQ(answer.segments(), "local:10 cloud:4");
+  EXPECT_EQ(answer.reasons(), "forced");
+  EXPECT_FALSE(pair.local.requests()[0].want_confidence);
+  EXPECT_FALSE(pair.upstream.requests()[0].routing.escalate_after.has_value());
+}
+
+TEST(Router, ForcedAtZeroNeverStartsTheLocalModel) {
+  Pair pair(words(kParis), upstream_words(kParis));
+  chat::Request request = ask();
+  request.routing.escalate_after = 0;
+  const Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.text, kParisText);
+  EXPECT_EQ(answer.segments(), "cloud:31");
+  EXPECT_TRUE(pair.local.requests().empty());
+}
+
+TEST(Router, APieceOfSeveralWordsIsCutAtTheFirstEnd) {
+  Script local = words({"Hel", "lo wide world", " and more"});
+  Pair pair(local, upstream_words({"Hello", " wide", " world"}));
+  chat::Request request = ask();
+  request.routing.escalate_after = 1;
+  const Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.text, "Hello wide world");
+  EXPECT_EQ(answer.segments(), "local:5 cloud:11");
+}
+
+TEST(Router, LocalAnswerThatEndsBeforeTheWordDoesStaysLocal) {
+  Pair pair(words({"on", "ly"}), upstream_words({"no"}));
+  chat::Request request = ask();
+  request.routing.escalate_after = 1;
+  const Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.text, "only");
+  EXPECT_EQ(answer.reasons(), "forced local.finished_first");
+  EXPECT_TRUE(pair.upstream.requests().empty());
+}
+
+TEST(Router, RequestSaysUpstream) {
+  Pair pair(words(kParis), upstream_words(kParis));
+  chat::Request request = ask();
+  request.routing.route = chat::Route::kUpstream;
+  const Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.trace().route, "upstream");
+  EXPECT_EQ(answer.reasons(), "gate.request_upstream");
+  EXPECT_TRUE(pair.local.requests().empty());
+}
+
+// ---- Failures of the upstream
+
+TEST(Router, UpstreamThatCannotStartLeavesNoMark) {
+  Script refusing = upstream_words({});
+  refusing.refuses = make_error(ErrorCode::kUnavailable, "connection refused");
+  Pair pair(words(kParis), refusing);
+  chat::Request request = ask();
+  request.routing.route = chat::Route::kUpstream;
+  Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.text, kParisText);
+  EXPECT_TRUE(answer.switched.empty());
+  EXPECT_EQ(answer.reasons(), "gate.request_upstream upstream.failed local.resumed");
+  request = ask();
+  request.routing.escalate_after = 3;
+  answer = pair.answer(request);
+  EXPECT_EQ(answer.text, kParisText);
+  EXPECT_EQ(answer.reasons(), "forced upstream.failed");
+  EXPECT_EQ(pair.local.requests().size(), 2u);  // in mid-answer the running one just went on
+  EXPECT_EQ(pair.router->counters().upstream_failed, 2u);
+}
+
+TEST(Router, UpstreamThatDiesInsideAWordIsHealedLocally) {
+  Script dying = upstream_words({"The", " capital", " of", " Fra", "nce is", " Pa", "ris."});
+  dying.dies_after = 3;  // pieces of its own: " Fra", "nce is", " Pa"
+  Pair pair(words(kParis), dying);
+  chat::Request request = ask();
+  request.routing.escalate_after = 3;
+  request.max_tokens = 40;
+  const Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.text, kParisText);
+  EXPECT_EQ(answer.segments(), "local:14 cloud:13 local:4");
+  EXPECT_EQ(answer.reasons(), "forced upstream.failed local.resumed");
+  ASSERT_EQ(answer.switched.size(), 2u);
+  EXPECT_EQ(answer.switched[1].reason, "upstream.failed");
+  const chat::Request resumed = pair.local.requests()[1];
+  EXPECT_EQ(resumed.assistant_prefix, "The capital of France is Pa");
+  EXPECT_TRUE(resumed.heal_prefix);
+  EXPECT_EQ(resumed.max_tokens, 40 - 6);
+  EXPECT_FALSE(resumed.want_confidence);
+  EXPECT_EQ(pair.upstream.requests().size(), 1u);
+  EXPECT_EQ(pair.router->counters().resumed_local, 1u);
+}
+
+TEST(Router, ASwitchAtAWordEndThatFailsNeedsNoHealing) {
+  Script dying = upstream_words(kParis);
+  dying.dies_after = 0;
+  Pair pair(words(kParis), dying);
+  chat::Request request = ask();
+  request.routing.escalate_after = 2;
+  const Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.text, kParisText);
+  EXPECT_TRUE(answer.switched.empty());
+  EXPECT_EQ(answer.segments(), "local:31");
+  EXPECT_EQ(pair.local.requests()[1].assistant_prefix, "The capital");
+  EXPECT_FALSE(pair.local.requests()[1].heal_prefix);
+}
+
+TEST(Router, AnEmptyEndInMidAnswerIsAnEndButNoWholeAnswer) {
+  Script empty = upstream_words({});
+  Pair pair(words(kParis), empty);
+  chat::Request request = ask();
+  request.routing.escalate_after = 2;
+  Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.text, "The capital");
+  EXPECT_TRUE(answer.done);
+  EXPECT_EQ(answer.trace().route, "local");
+  request = ask();
+  request.routing.route = chat::Route::kUpstream;
+  answer = pair.answer(request);
+  EXPECT_EQ(answer.text, kParisText);
+  EXPECT_EQ(answer.reasons(), "gate.request_upstream upstream.failed local.resumed");
+}
+
+TEST(Router, AStopStringThatTheDeadUpstreamHadHalfSentIsNotDoubled) {
+  Script dying = upstream_words({"one", " two E", "ND"});
+  dying.dies_after = 2;
+  Pair pair(words({"one", " two", " EN", "ough"}), dying);
+  chat::Request request = ask();
+  request.stop = {"END"};
+  request.routing.route = chat::Route::kUpstream;
+  EXPECT_EQ(pair.answer(request).text, "one two ENough");
+}
+
+TEST(Router, AnUpstreamThatIgnoresStopStringsIsStopped) {
+  Pair pair(words({}), upstream_words({"one", " tw", "o ST", "OP three"}));
+  chat::Request request = ask();
+  request.stop = {"STOP"};
+  request.routing.route = chat::Route::kUpstream;
+  const Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.text, "one two ");
+  EXPECT_EQ(answer.done->reason, chat::FinishReason::kStop);
+  EXPECT_EQ(pair.upstream.running(), 0);
+}
+
+// ---- Failures of the local backend
+
+TEST(Router, LocalThatIsFullGoesUpstreamIfTheGatesAllow) {
+  Script full = words({});
+  full.refuses = make_error(ErrorCode::kExhausted, "32 requests are waiting");
+  Pair pair(full, upstream_words(kParis));
+  Answer answer = pair.answer(ask());
+  EXPECT_EQ(answer.text, kParisText);
+  EXPECT_EQ(answer.reasons(), "local.failed");
+  chat::Request request = ask();
+  request.routing.private_session = true;
+  answer = pair.answer(request);
+  EXPECT_EQ(answer.error->code, ErrorCode::kExhausted);
+  EXPECT_EQ(pair.upstream.requests().size(), 1u);
+}
+
+TEST(Router, ARequestThatIsWrongInItselfGoesNowhereElse) {
+  Script refusing = words({});
+  refusing.refuses = make_error(ErrorCode::kInvalidArgument, "temperature: expected 0 to 2", "temperature");
+  Pair pair(refusing, upstream_words(kParis));
+  EXPECT_EQ(pair.answer(ask()).error->field, "temperature");
+  EXPECT_TRUE(pair.upstream.requests().empty());
+}
+
+TEST(Router, LocalThatDiesInMidAnswerIsContinuedUpstream) {
+  Script dying = words(kParis);
+  dying.dies_after = 4;
+  dying.death = make_error(ErrorCode::kInternal, "step failed");
+  Pair pair(dying, upstream_words(kParis), quick_policy());
+  const Answer answer = pair.answer(ask());
+  EXPECT_EQ(answer.text, kParisText);
+  EXPECT_EQ(answer.segments(), "local:18 cloud:13");
+  EXPECT_EQ(answer.switched[0].reason, "local.failed");
+}
+
+TEST(Router, OneErrorWhenNobodyCanGoOn) {
+  Script local = words(kParis);
+  local.dies_after = 4;
+  Script upstream = upstream_words(kParis);
+  upstream.dies_after = 1;
+  Pair pair(local, upstream, quick_policy());
+  const Answer answer = pair.answer(ask());  // local dies, upstream dies, local resumes and dies for good
+  EXPECT_EQ(answer.error->code, ErrorCode::kUnavailable);
+  EXPECT_EQ(std::string(kParisText).find(answer.text), 0u);
+  EXPECT_EQ(pair.router->counters().failed, 1u);
+  EXPECT_EQ(pair.upstream.requests().size(), 1u);
+}
+
+// ---- Gates
+
+TEST(Router, NothingInARequestOverridesThePrivacyGates) {
+  for (const bool by_mark : {true, false}) {
+    for (const chat::Route route : {chat::Route::kAuto, chat::Route::kLocal, chat::Route::kUpstream}) {
+      for (const int escalate_after : {-1, 0, 1, 3}) {
+        for (const int local_dies : {-1, 0, 2}) {
+          Script local = words(kParis, 0.01f);  // as unsure as can be
+          local.dies_after = local_dies;
+          Pair pair(local, upstream_words(kParis), quick_policy());
+          chat::Request request = ask(by_mark ? "hello" : "my card is 4111 1111 1111 1111");
+          request.routing.private_session = by_mark;
+          request.routing.route = route;
+          if (escalate_after >= 0) request.routing.escalate_after = escalate_after;
+          const Answer answer = pair.answer(request);
+          EXPECT_TRUE(pair.upstream.requests().empty());
+          EXPECT_EQ(pair.router->counters().kept_private, 1u);
+          if (local_dies < 0) {
+            EXPECT_EQ(answer.text, kParisText);
+            EXPECT_EQ(answer.reasons(), by_mark ? "gate.private_session" : "gate.personal_data");
+          } else {
+            EXPECT_TRUE(answer.error);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Router, OpenGatesOfAPolicyLetItGo) {
+  Policy policy;
+  policy.private_sessions_stay_local = false;
+  policy.personal_data_stays_local = false;
+  Pair pair(words(kParis), upstream_words(kParis), policy);
+  chat::Request request = ask("I am jane@example.com");
+  request.routing.private_session = true;
+  request.routing.route = chat::Route::kUpstream;
+  EXPECT_EQ(pair.answer(request).trace().route, "upstream");
+}
+
+TEST(Router, PersonalDataThatTheLocalModelWroteStaysToo) {
+  const std::vector<std::string> pieces = {"Write", " to", " jane", "@example.com", " now", "."};
+  Pair pair(words(pieces), upstream_words(pieces));
+  chat::Request request = ask("Where do I write to?");
+  request.routing.escalate_after = 4;
+  const Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.text, "Write to jane@example.com now.");
+  EXPECT_EQ(answer.reasons(), "forced gate.personal_data");
+  EXPECT_TRUE(pair.upstream.requests().empty());
+}
+
+TEST(Router, TokenIdsAndClosedDoorsStayLocal) {
+  Policy policy;
+  policy.personal_data_stays_local = false;
+  Pair pair(words(kParis, 0.01f), upstream_words(kParis), policy);
+  chat::Request tokens;
+  tokens.raw = true;
+  tokens.prompt_tokens = {1, 2};
+  tokens.routing.route = chat::Route::kUpstream;
+  EXPECT_EQ(pair.answer(tokens).reasons(), "gate.upstream_cannot_read");
+  pair.upstream.set_state({false, "breaker_open", 0, 0});
+  const Answer closed = pair.answer(ask());
+  EXPECT_EQ(closed.reasons(), "gate.upstream_unavailable");
+  EXPECT_EQ(closed.trace().steps[0].detail, "breaker_open");
+  EXPECT_FALSE(pair.local.requests().back().want_confidence);
+  policy.offline = true;
+  Pair offline(words(kParis, 0.01f), upstream_words(kParis), policy);
+  EXPECT_EQ(offline.answer(ask()).reasons(), "gate.offline");
+  EXPECT_TRUE(pair.upstream.requests().empty());
+  EXPECT_TRUE(offline.upstream.requests().empty());
+  FakeBackend local("local", say(words(kParis), "local"));
+  auto alone = Router::create(local, nullptr, {});
+  EXPECT_EQ(drain(**alone->start(ask())).reasons(), "gate.no_upstream");
+}
+
+TEST(Router, ABreakerThatOpensInMidAnswerKeepsItLocal) {
+  FakeBackend upstream("cloud", say(upstream_words(kParis), "cloud"));
+  FakeBackend local("local", [&upstream](const chat::Request& request) -> Result<FakePlan> {
+    upstream.set_state({false, "breaker_open", 0, 0});
+    return say(words(kParis), "local")(request);
+  });
+  auto router = Router::create(local, &upstream, {});
+  chat::Request request = ask();
+  request.routing.escalate_after = 2;
+  const Answer answer = drain(**router->start(request));
+  EXPECT_EQ(answer.text, kParisText);
+  EXPECT_EQ(answer.reasons(), "forced upstream.unavailable");
+}
+
+TEST(Router, BudgetIsReservedSettledAndKeptAcrossARestart) {
+  Policy policy;
+  policy.upstream_tokens_per_day = 1000;
+  Script upstream = upstream_words(kParis);
+  upstream.usage = {30, 0, 9, 0, 0};
+  Pair pair(words(kParis), upstream, policy);
+  chat::Request request = ask();
+  request.routing.route = chat::Route::kUpstream;
+  // Without a limit of its own it could take 4096 tokens, which do not fit.
+  EXPECT_EQ(pair.answer(request).reasons(), "gate.budget_spent");
+  request.max_tokens = 100;
+  Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.trace().upstream_tokens, 39);
+  EXPECT_EQ(pair.router->counters().upstream_tokens_today, 39);
+  pair.router->seed_upstream_tokens_today(900);
+  EXPECT_EQ(pair.answer(request).reasons(), "gate.budget_spent");
+  EXPECT_EQ(pair.upstream.requests().size(), 1u);
+}
+
+// ---- Time and cancelling
+
+TEST(Router, HeldTokensGoOutAfterTheHoldTimeAndDeadlinesAreKept) {
+  Policy policy;
+  policy.confidence.first_tokens = 8;
+  policy.confidence.first_hold_ms = 40;
+  Script slow = words({"Slow"});
+  slow.hangs = true;
+  Pair pair(slow, upstream_words(kParis), policy);
+  auto stream = pair.router->start(ask()).value();
+  const auto start = SteadyClock::now();
+  Result<chat::Event> early = stream->next(start + Milliseconds(5));
+  ASSERT_FALSE(early.ok());
+  EXPECT_EQ(early.error().code, ErrorCode::kTimeout);
+  Result<chat::Event> started = stream->next(kNoDeadline);
+  ASSERT_TRUE(started.ok());
+  EXPECT_TRUE(std::holds_alternative<chat::Started>(*started));
+  EXPECT_GE(SteadyClock::now() - start, Milliseconds(40));
+  Result<chat::Event> text = stream->next(kNoDeadline);
+  EXPECT_EQ(std::get<chat::Delta>(*text).text, "Slow");
+}
+
+TEST(Router, CancelFromAnotherThreadWakesTheReader) {
+  for (const bool upstream_runs : {false, true}) {
+    Script hanging = words({"a", " b"});
+    hanging.hangs = true;
+    Pair pair(hanging, hanging);
+    chat::Request request = ask();
+    if (upstream_runs) request.routing.route = chat::Route::kUpstream;
+    auto stream = pair.router->start(request).value();
+    std::thread canceller([&] { stream->cancel(); });
+    for (;;) {
+      Result<chat::Event> event = stream->next(kNoDeadline);
+      if (event.ok()) continue;
+      EXPECT_EQ(event.error().code, ErrorCode::kCancelled);
+      break;
+    }
+    canceller.join();
+    EXPECT_EQ(pair.local.running() + pair.upstream.running(), 0);
+    EXPECT_EQ(pair.router->counters().cancelled, 1u);
+    EXPECT_EQ(stream->next(kNoDeadline).error().code, ErrorCode::kCancelled);
+  }
+}
+
+TEST(Router, CancelAtEveryPointEndsEverything) {
+  for (int point = 0; point < 14; ++point) {
+    for (const bool dies : {false, true}) {
+      Script upstream = upstream_words(kParis);
+      upstream.dies_after = dies ? 2 : -1;
+      Pair pair(words(kParis), upstream);
+      chat::Request request = ask();
+      request.routing.escalate_after = 3;
+      auto stream = pair.router->start(request).value();
+      bool ended = false;
+      for (int i = 0; i < point && !ended; ++i) {
+        Result<chat::Event> event = stream->next(kNoDeadline);
+        ended = !event.ok() || std::holds_alternative<chat::Done>(*event);
+      }
+      stream->cancel();
+      EXPECT_EQ(stream->next(kNoDeadline).error().code, ErrorCode::kCancelled);
+      EXPECT_EQ(pair.local.running() + pair.upstream.running(), 0);
+    }
+  }
+}
+
+TEST(Router, AStreamThatIsDroppedCancels) {
+  Pair pair(words(kParis), upstream_words(kParis));
+  {
+    auto stream = pair.router->start(ask()).value();
+    EXPECT_EQ(pair.local.running(), 1);
+  }
+  EXPECT_EQ(pair.local.running(), 0);
+  EXPECT_EQ(pair.router->counters().cancelled, 1u);
+}
+
+}  // namespace
+}  // namespace hedge::route
