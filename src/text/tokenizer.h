@@ -1,4 +1,5 @@
-// Text to token ids and back, by the vocabulary and merge rules in a GGUF file. Immutable after load; thread-safe.
+// Text to token ids and back, by the vocabulary and merge rules in a GGUF file.
+// Immutable after load; safe from any thread.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,13 @@ using TokenId = int32_t;
 
 // GGUF tokenizer.ggml.token_type; the numbers are the file's.
 enum class TokenType : uint8_t {
-  kUndefined = 0, kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6,
+  kUndefined = 0,
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6,
 };
 
 struct EncodeOptions {
@@ -27,18 +34,22 @@ struct EncodeOptions {
 
 class Tokenizer {
  public:
-  // Chooses the algorithm by tokenizer.ggml.model ("gpt2": byte-level BPE, "llama": SentencePiece). kUnsupported names
-  // a model or pre-tokenizer that Hedge does not know. The File must outlive the Tokenizer.
+  // Chooses the algorithm by tokenizer.ggml.model: "gpt2" and "gemma4" are BPE, "llama" is SentencePiece.
+  // kUnsupported names a model or pre-tokenizer that Hedge does not know, kCorrupt what is broken.
+  // The File must outlive the Tokenizer.
   static Result<std::unique_ptr<Tokenizer>> load(const gguf::File& file);
   virtual ~Tokenizer() = default;
 
+  // Any bytes; ids are those of llama.cpp for the same file. Linear in the text but for long words, which are
+  // n log n. Byte-level BPE takes broken UTF-8 as U+FFFD.
   virtual std::vector<TokenId> encode(std::string_view text, EncodeOptions options) const = 0;
 
   // The raw bytes that the token stands for when it is written out. Control tokens give an empty view unless
   // `special` is true, then their name. Not necessarily whole characters.
   virtual std::string_view token_bytes(TokenId id, bool special = false) const = 0;
 
-  // Ids of a whole sequence to bytes. A leading space that SentencePiece added for the first word is taken off.
+  // Ids of a whole sequence to bytes; ids outside of the vocabulary are left out. A leading space that
+  // SentencePiece added for the first word is taken off.
   std::string decode(std::span<const TokenId> ids, bool special = false) const;
 
   virtual int vocab_size() const = 0;
@@ -65,8 +76,8 @@ class Tokenizer {
   std::vector<TokenId> end_of_generation_;  // sorted
 };
 
-// Turns a stream of tokens into text that never splits a UTF-8 character. Bytes that can no longer become a character
-// come out as U+FFFD.
+// Turns a stream of tokens into text that never splits a UTF-8 character. Bytes that can no longer become a
+// character come out as U+FFFD.
 class Detokenizer {
  public:
   explicit Detokenizer(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
