@@ -20,6 +20,10 @@ inline constexpr size_t kRowPad = 64;        // unpacked rows and activation row
 inline constexpr size_t kColumnsMax = 65536; // widest matrix that a row buffer is made for
 inline constexpr size_t kTypes = 11;         // entries of quant/type_list.inc (checked in dispatch.cc)
 
+// By quant::Type: the largest unpacked value. Levels without a 32-bit dot product sum in 16 bits for as long as it allows.
+// The float types have none.
+inline constexpr uint8_t kUnpackedMax[kTypes] = {0, 0, 15, 15, 31, 31, 255, 15, 31, 63, 0};
+
 // Rows of activations, quantised. Row r: q + r * q_stride, and so on. Padding is zero.
 struct Activations {
   int8_t* q;         // [rows, q_stride]       q_stride = columns rounded up to kRowPad
@@ -35,6 +39,7 @@ struct UnpackedRow {
   uint8_t* u;  // [columns rounded up to kRowPad]
   float* d;    // [groups rounded up to 16]
   float* m;
+  uint8_t u_max = 255;  // no u is larger: kUnpackedMax of the type, or 255 when that is not known
 };
 
 using UnpackFn = void (*)(const void* blocks, size_t columns, UnpackedRow out);
@@ -46,6 +51,7 @@ struct Panel {
   float* m;    // [groups, panel_rows]
   size_t columns;   // multiple of 32
   size_t group;     // 32 or 16
+  uint8_t u_max = 255;  // as in UnpackedRow
 };
 
 struct Table {

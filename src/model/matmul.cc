@@ -85,6 +85,7 @@ void matmul_chunk(const kernels::Table& table, MatmulScratch& scratch, const Mat
     kernels::Panel panel = scratch.panel;
     panel.columns = w.columns;
     panel.group = group_of(w.type);
+    panel.u_max = kernels::kUnpackedMax[type];
     table.pack_panel(scratch.rows.data(), count, &panel);
     table.gemm_panel(&panel, input.quantized, input.rows, job.out + first, job.out_stride, count);
     return;
@@ -93,6 +94,7 @@ void matmul_chunk(const kernels::Table& table, MatmulScratch& scratch, const Mat
     table.dot_direct[type](w.row(first), w.row_bytes, w.columns, count, input.quantized, job.out + first);
     return;
   }
+  scratch.rows[0].u_max = kernels::kUnpackedMax[type];
   for (size_t i = 0; i < count; ++i) {
     table.unpack[type](w.row(first + i), w.columns, scratch.rows[0]);
     table.dot_unpacked(&scratch.rows[0], w.columns, group_of(w.type), input.quantized, input.rows, job.out + first + i,
