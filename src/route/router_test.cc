@@ -627,6 +627,63 @@ TEST(Router, CancelAtEveryPointEndsEverything) {
   }
 }
 
+TEST(Router, ConcurrentAnswersAndCancelsLeaveNothingRunning) {
+  Script dying = upstream_words(kParis);
+  dying.dies_after = 2;
+  Pair pair(words(kParis), dying, quick_policy());
+  constexpr int kThreads = 4;
+  constexpr int kAnswers = 60;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&pair, t] {
+      for (int i = 0; i < kAnswers; ++i) {
+        chat::Request request = ask();
+        request.routing.escalate_after = i % 5;
+        auto stream = pair.router->start(request).value();
+        std::thread canceller;
+        if ((i + t) % 2 == 0) canceller = std::thread([&stream] { stream->cancel(); });
+        std::string text;
+        bool done = false;
+        for (;;) {
+          Result<chat::Event> event = stream->next(kNoDeadline);
+          if (!event.ok()) break;
+          if (auto* delta = std::get_if<chat::Delta>(&*event)) text += delta->text;
+          done = done || std::holds_alternative<chat::Done>(*event);
+        }
+        if (canceller.joinable()) canceller.join();
+        EXPECT_EQ(std::string(kParisText).compare(0, text.size(), text), 0);
+        EXPECT_TRUE(!done || text == kParisText);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(pair.local.running() + pair.upstream.running(), 0);
+  const Counters counters = pair.router->counters();
+  EXPECT_EQ(counters.local + counters.upstream + counters.mixed + counters.failed + counters.cancelled,
+            static_cast<uint64_t>(kThreads * kAnswers));
+}
+
+TEST(Router, ABudgetHoldsUnder64ConcurrentStreams) {
+  Policy policy;
+  policy.upstream_tokens_per_day = 3000;
+  Script upstream = upstream_words(kParis);
+  upstream.usage = {50, 0, 20, 0, 0};
+  Pair pair(words(kParis), upstream, policy);
+  std::vector<std::unique_ptr<chat::Stream>> streams;
+  chat::Request request = ask();
+  request.routing.route = chat::Route::kUpstream;
+  request.max_tokens = 20;
+  for (int i = 0; i < 64; ++i) streams.push_back(pair.router->start(request).value());
+  std::vector<std::thread> threads;
+  for (auto& stream : streams) threads.emplace_back([&stream] { drain(*stream); });
+  for (std::thread& thread : threads) thread.join();
+  const auto started = static_cast<int64_t>(pair.upstream.requests().size());
+  EXPECT_GT(started, 5);
+  EXPECT_LT(started, 64);
+  EXPECT_EQ(pair.router->counters().upstream_tokens_today, 70 * started);
+  EXPECT_LE(pair.router->counters().upstream_tokens_today, 3000);
+}
+
 TEST(Router, AStreamThatIsDroppedCancels) {
   Pair pair(words(kParis), upstream_words(kParis));
   {
