@@ -252,6 +252,34 @@ TEST(TokenizerRobust, AnyBytesGiveValidIds) {
   }
 }
 
+// Any file: it loads or it is refused, and what loads can be used.
+TEST(TokenizerRobust, DamagedFilesAreRefusedOrWork) {
+  int loaded_count = 0, refused_count = 0;
+  for (const VocabFile& vocab : {tiny_bpe(), tiny_spm()}) {
+    const std::vector<uint8_t> whole = vocab.to_bytes();
+    Rng rng(13);
+    for (int i = 0; i < 3000; ++i) {
+      std::vector<uint8_t> bytes = whole;
+      for (uint64_t flips = 1 + rng.below(4); flips > 0; --flips) {
+        bytes[rng.below(bytes.size())] = static_cast<uint8_t>(rng.below(256));
+      }
+      const auto loaded = load_bytes(std::move(bytes));
+      if (!loaded.ok()) {
+        ++refused_count;
+        EXPECT_FALSE(loaded.error().detail.empty());
+        continue;
+      }
+      ++loaded_count;
+      const std::vector<TokenId> ids = loaded->tokenizer->encode("<s>hello a b\xff<|im_end|>", {});
+      for (const TokenId id : ids) ASSERT_TRUE(loaded->tokenizer->valid(id));
+      for (TokenId id = 0; id < loaded->tokenizer->vocab_size(); ++id)
+        loaded->tokenizer->token_bytes(id, true);
+    }
+  }
+  EXPECT_GT(loaded_count, 100);
+  EXPECT_GT(refused_count, 100);
+}
+
 // A quadratic merge loop, splitter or expression would take minutes here, and not some 50 ms.
 TEST(TokenizerRobust, LongRunsTakeLinearTime) {
   constexpr size_t kSize = 1 << 18;
