@@ -34,6 +34,7 @@ std::string decision_body(const chat::Trace& trace) {
                      {"threshold", step.threshold}});
   }
   out["steps"] = std::move(steps);
+  out["upstream_tokens"] = trace.upstream_tokens;
   out["created_ms"] = trace.created_ms;
   out["total_ms"] = trace.total_ms;
   return dump(out);

@@ -1,5 +1,5 @@
-// The HTTP server: connections, SSE, life cycle. Composition only: what a request means is decided in api/, what happens
-// to it in session/, route/ and engine/.
+// The HTTP server: connections, SSE, life cycle. Composition only: what a request means is decided in api/,
+// what happens to it in session/, route/ and engine/.
 #pragma once
 
 #include <cstdint>
@@ -17,14 +17,20 @@ namespace hedge::server {
 
 struct Options {
   std::string host = "127.0.0.1";
-  uint16_t port = 8080;             // 0: the system picks one
-  std::string api_key;              // empty: none asked for
+  uint16_t port = 8080;  // 0: the system picks one
+  std::string api_key;   // empty: none asked for
   size_t body_bytes_max = 8u << 20;
   int connections_max = 256;
-  int requests_max = 64;            // answers in the making; more get 429
+  int requests_max = 64;  // answers in the making; more get 429
   int header_timeout_ms = 10000;
   int idle_timeout_ms = 75000;
-  int write_timeout_ms = 30000;     // a client that reads nothing for so long is gone
+  // Errors that come this soon after the start still get their own HTTP status; then a stream's head is sent
+  // anyway, so that the client knows that it was heard. Enough for an upstream's refusal, short beside any
+  // client's timeout.
+  int head_wait_ms = 2000;
+  int ping_ms = 15000;       // of silence in a stream; proxies give up on idle connections after 30 to 60 s
+  int stop_grace_ms = 5000;  // for running answers to end by themselves, before they are cancelled
+  int write_timeout_ms = 30000;  // a client that reads nothing for so long is gone
 };
 
 // What the routes are made of. All outlive the server; upstream may be null.

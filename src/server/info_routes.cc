@@ -1,0 +1,133 @@
+#include "server/info_routes.h"
+
+#include <fmt/format.h>
+
+#include "api/hedge_api.h"
+#include "api/llama_server_api.h"
+#include "api/models_api.h"
+#include "server/model_names.h"
+
+namespace hedge::server {
+namespace {
+
+// Longer than any id that was ever given out; nobody searches the database for a megabyte of path.
+constexpr size_t kIdBytesMax = 128;
+
+Reply json(std::string body) {
+  Reply reply;
+  reply.body = std::move(body);
+  return reply;
+}
+
+Reply unknown_id(std::string_view what) {
+  return http_error(404, "not_found", fmt::format("no {} with this id", what));
+}
+
+std::vector<api::Model> served_models(const Context& context) {
+  std::vector<api::Model> models;
+  const chat::BackendInfo& local = context.parts.engine->info();
+  models.push_back({local.model, "hedge", local.context_tokens, context.started_s});
+  if (context.parts.upstream != nullptr) {
+    const chat::BackendInfo& upstream = context.parts.upstream->info();
+    if (!upstream.model.empty() && upstream.model != local.model) {
+      models.push_back({upstream.model, upstream.name, upstream.context_tokens, context.started_s});
+    }
+  }
+  return models;
+}
+
+}  // namespace
+
+Reply get_health(Context& context, const HttpRequest&, std::string_view) {
+  const chat::BackendState state = context.parts.engine->state();
+  if (state.available) return json(R"({"status":"ok"})");
+  return http_error(503, "unavailable", "the local engine is not available: " + state.unavailable_reason);
+}
+
+Reply get_metrics(Context& context, const HttpRequest&, std::string_view) {
+  Reply reply;
+  reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  reply.body = context.metrics.text(context.parts, context.slots.taken());
+  return reply;
+}
+
+Reply get_models(Context& context, const HttpRequest&, std::string_view) {
+  return json(api::models_body(served_models(context)));
+}
+
+Reply get_model(Context& context, const HttpRequest&, std::string_view rest) {
+  for (const api::Model& model : served_models(context)) {
+    if (model.id == rest) return json(api::model_body(model));
+  }
+  return error_reply(unknown_model(context.parts));
+}
+
+Reply get_decision(Context& context, const HttpRequest&, std::string_view rest) {
+  if (context.parts.store == nullptr || rest.empty() || rest.size() > kIdBytesMax)
+    return unknown_id("decision");
+  const auto trace = context.parts.store->decision(std::string(rest));
+  if (!trace.ok()) {
+    return trace.error().code == ErrorCode::kNotFound ? unknown_id("decision") : error_reply(trace.error());
+  }
+  return json(api::decision_body(trace.value()));
+}
+
+Reply get_session(Context& context, const HttpRequest&, std::string_view rest) {
+  if (context.parts.store == nullptr || rest.empty() || rest.size() > kIdBytesMax)
+    return unknown_id("session");
+  const std::string id(rest);
+  const auto turns = context.parts.store->turns(id);
+  if (!turns.ok()) {
+    // What cannot be an id names no session either.
+    const ErrorCode code = turns.error().code;
+    const bool absent = code == ErrorCode::kNotFound || code == ErrorCode::kInvalidArgument;
+    return absent ? unknown_id("session") : error_reply(turns.error());
+  }
+  const auto is_private = context.parts.store->is_private(id);
+  if (!is_private.ok()) return error_reply(is_private.error());
+  std::vector<api::SessionTurn> out;
+  for (const session::Turn& turn : turns.value()) {
+    out.push_back({turn.message, turn.segments, turn.decision_id, turn.created_ms});
+  }
+  return json(api::session_body(id, is_private.value(), out));
+}
+
+Reply post_tokenize(Context& context, const HttpRequest& request, std::string_view) {
+  const auto call = api::parse_tokenize(request.body);
+  if (!call.ok()) return error_reply(call.error());
+  const text::Tokenizer& tokenizer = context.parts.engine->tokenizer();
+  text::EncodeOptions options;
+  options.add_special = call->add_special;
+  options.parse_special = call->parse_special;
+  std::vector<api::Piece> pieces;
+  for (const text::TokenId id : tokenizer.encode(call->content, options)) {
+    pieces.push_back({id, call->with_pieces ? std::string(tokenizer.token_bytes(id, true)) : std::string()});
+  }
+  return json(api::tokenize_body(pieces, call->with_pieces));
+}
+
+Reply post_detokenize(Context& context, const HttpRequest& request, std::string_view) {
+  const auto tokens = api::parse_detokenize(request.body);
+  if (!tokens.ok()) return error_reply(tokens.error());
+  const text::Tokenizer& tokenizer = context.parts.engine->tokenizer();
+  for (size_t i = 0; i < tokens->size(); ++i) {
+    if (tokenizer.valid((*tokens)[i])) continue;
+    const std::string field = fmt::format("tokens[{}]", i);
+    return error_reply(make_error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{}: expected a token id below {}, got {}", field, tokenizer.vocab_size(), (*tokens)[i]),
+        field));
+  }
+  return json(api::detokenize_body(tokenizer.decode(tokens.value(), true)));
+}
+
+Reply post_apply_template(Context& context, const HttpRequest& request, std::string_view) {
+  const auto conversation = api::parse_apply_template(request.body);
+  if (!conversation.ok()) return error_reply(conversation.error());
+  const auto prompt =
+      context.parts.engine->prompt_format().render(conversation->messages, conversation->assistant_prefix);
+  if (!prompt.ok()) return error_reply(prompt.error());
+  return json(api::apply_template_body(prompt.value()));
+}
+
+}  // namespace hedge::server

@@ -1,0 +1,24 @@
+// Private to server/: the routes that make no answer. Each is a function from request to reply.
+#pragma once
+
+#include <string_view>
+
+#include "server/context.h"
+#include "server/http.h"
+
+namespace hedge::server {
+
+// `rest` is what the route's '*' stands for.
+using InfoHandler = Reply (*)(Context& context, const HttpRequest& request, std::string_view rest);
+
+Reply get_health(Context& context, const HttpRequest& request, std::string_view rest);
+Reply get_metrics(Context& context, const HttpRequest& request, std::string_view rest);
+Reply get_models(Context& context, const HttpRequest& request, std::string_view rest);
+Reply get_model(Context& context, const HttpRequest& request, std::string_view rest);
+Reply get_decision(Context& context, const HttpRequest& request, std::string_view rest);
+Reply get_session(Context& context, const HttpRequest& request, std::string_view rest);
+Reply post_tokenize(Context& context, const HttpRequest& request, std::string_view rest);
+Reply post_detokenize(Context& context, const HttpRequest& request, std::string_view rest);
+Reply post_apply_template(Context& context, const HttpRequest& request, std::string_view rest);
+
+}  // namespace hedge::server

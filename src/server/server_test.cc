@@ -1,0 +1,342 @@
+// HTTP itself over real sockets: limits, keep-alive, guards, and the routes that make no answer.
+#include "server/server_fixture.h"
+
+namespace hedge::server {
+namespace {
+
+using Http = ServerTest;
+
+TEST_F(Http, HealthIndexAndModels) {
+  with_upstream = true;
+  start();
+  EXPECT_EQ(ask_json(get("/health"))["status"], "ok");
+  EXPECT_EQ(ask_json(get("/v1/health"))["status"], "ok");
+  EXPECT_EQ(ask_json(get("/"))["name"], "hedge");
+  const Json models = ask_json(get("/v1/models"));
+  EXPECT_EQ(models["data"][0]["id"], "fake");
+  EXPECT_EQ(models["data"][0]["max_model_len"], 128);
+  EXPECT_EQ(models["data"][1]["id"], "org/big");
+  EXPECT_EQ(ask_json(get("/v1/models/fake"))["id"], "fake");
+  EXPECT_EQ(ask_json(get("/v1/models/org/big"))["owned_by"], "cloud");
+  EXPECT_EQ(ask_json(get("/v1/models/org%2Fbig"))["owned_by"], "cloud");
+  EXPECT_EQ(ask_json(get("/v1/models/nope"), 404)["error"]["code"], "model_not_found");
+}
+
+TEST_F(Http, MethodsAndPaths) {
+  start();
+  const Response head = ask("HEAD /health HTTP/1.1\r\nHost: localhost\r\n\r\n", true);
+  EXPECT_EQ(head.status, 200);
+  EXPECT_EQ(head.headers.at("content-length"), std::to_string(std::string_view(R"({"status":"ok"})").size()));
+  const Response options_reply = ask("OPTIONS /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  EXPECT_EQ(options_reply.status, 204);
+  EXPECT_EQ(options_reply.headers.at("allow"), "POST, OPTIONS");
+  EXPECT_FALSE(options_reply.headers.contains("access-control-allow-origin"));
+  EXPECT_EQ(ask("OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 204);
+  for (const char* method : {"GET", "HEAD", "PUT", "DELETE", "PATCH", "TRACE", "BREW"}) {
+    const Response wrong = ask(std::string(method) + " /tokenize HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                               std::string_view(method) == "HEAD");
+    EXPECT_EQ(wrong.status, 405) << method;
+    EXPECT_EQ(wrong.headers.at("allow"), "POST, OPTIONS");
+  }
+  EXPECT_EQ(ask_json(get("/nope"), 404)["error"]["code"], "not_found");
+  EXPECT_EQ(ask_json(get("/v1/models/"), 404)["error"]["code"], "not_found");
+  EXPECT_EQ(ask(get("/health?probe=1")).status, 200);
+  EXPECT_EQ(ask(get("http://localhost/health")).status, 200);
+  EXPECT_EQ(ask(get("/%zz")).status, 400);
+}
+
+TEST_F(Http, KeepAliveAndPipelining) {
+  start();
+  TestClient client(port());
+  for (int i = 0; i < 3; ++i) {
+    client.send(get("/health"));
+    ASSERT_EQ(client.read_response()->status, 200);
+  }
+  // Two at once, the first of which takes another thread.
+  client.send(post("/v1/chat/completions", kChat) + post("/tokenize", R"({"content":"ab"})") +
+              get("/health"));
+  EXPECT_NE(client.read_response()->body.find("Hello, world"), std::string::npos);
+  EXPECT_EQ(client.read_response()->body, R"({"tokens":[97,98]})");
+  EXPECT_EQ(client.read_response()->body, R"({"status":"ok"})");
+  client.send(get("/health", "Connection: close\r\n"));
+  const auto last = client.read_response();
+  EXPECT_EQ(last->headers.at("connection"), "close");
+  EXPECT_TRUE(client.closed_by_server());
+}
+
+TEST_F(Http, AheadBytesDuringAnAnswerAreKept) {
+  backend.manual();
+  start();
+  TestClient client(port());
+  client.send(post("/v1/chat/completions", kChat));
+  const auto script = backend.wait_stream(0);
+  client.send(get("/health"));  // Sent while the first is being answered.
+  script->push(chat::Started{"local", "fake", 3, 0});
+  script->finish();
+  EXPECT_EQ(client.read_response()->status, 200);
+  EXPECT_EQ(client.read_response()->body, R"({"status":"ok"})");
+}
+
+TEST_F(Http, OldHttp) {
+  start();
+  TestClient plain(port());
+  plain.send("GET /health HTTP/1.0\r\n\r\n");
+  EXPECT_EQ(plain.read_response()->status, 200);
+  EXPECT_TRUE(plain.closed_by_server());
+  TestClient stream(port());
+  const std::string body = kChatStream;
+  stream.send("POST /v1/chat/completions HTTP/1.0\r\nContent-Length: " + std::to_string(body.size()) +
+              "\r\n\r\n" + body);
+  const auto response = stream.read_response();
+  ASSERT_TRUE(response);
+  EXPECT_FALSE(response->headers.contains("transfer-encoding"));
+  EXPECT_EQ(stream_text(stream_objects(response->body)), "Hello, world");
+}
+
+TEST_F(Http, ExpectContinue) {
+  start();
+  TestClient client(port());
+  const std::string body = kChat;
+  client.send(
+      "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: " +
+      std::to_string(body.size()) + "\r\n\r\n");
+  EXPECT_EQ(client.read_head()->status, 100);
+  client.send(body);
+  EXPECT_EQ(client.read_response()->status, 200);
+}
+
+TEST_F(Http, SlowAndSilentClientsAreCut) {
+  options.header_timeout_ms = 50;
+  options.idle_timeout_ms = 50;
+  start();
+  TestClient silent(port());
+  EXPECT_TRUE(silent.closed_by_server());
+  TestClient half(port());
+  half.send("GET /health HTTP/1.1\r\nHost: loc");
+  EXPECT_TRUE(half.closed_by_server());
+  TestClient idle(port());
+  idle.send(get("/health"));
+  ASSERT_EQ(idle.read_response()->status, 200);
+  EXPECT_TRUE(idle.closed_by_server());
+}
+
+TEST_F(Http, TooLargeIsRefused) {
+  options.body_bytes_max = 1000;
+  start();
+  EXPECT_EQ(ask(post("/tokenize", std::string(1001, ' '))).status, 413);
+  EXPECT_EQ(ask(post("/tokenize", R"({"content":""})" + std::string(900, ' '))).status, 200);
+  TestClient chunked(port());
+  chunked.send("POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n800\r\n" +
+               std::string(2048, ' ') + "\r\n0\r\n\r\n");
+  EXPECT_EQ(chunked.read_response()->status, 413);
+  // A client that is still sending sees the answer, not a reset.
+  TestClient sending(port());
+  const std::string large(900000, ' ');
+  sending.send(post("/tokenize", large));
+  EXPECT_EQ(sending.read_response()->status, 413);
+  EXPECT_EQ(ask(get("/health", "X-Long: " + std::string(20000, 'x') + "\r\n")).status, 431);
+  EXPECT_EQ(Json::parse(ask(post("/tokenize", std::string(1001, ' '))).body)["error"]["code"],
+            "body_too_large");
+}
+
+TEST_F(Http, BadHttpGets400) {
+  start();
+  for (const char* bad : {
+           "NONSENSE\r\n\r\n",
+           "GET /health HTTP/9.9\r\nHost: localhost\r\n\r\n",
+           "GET  /health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+           "GET /health HTTP/1.1\r\nHost localhost\r\n\r\n",
+           "GET /health HTTP/1.1\r\n\r\n",
+           "GET /health HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+           "POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+           "POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+           "POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+           "POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nTransfer-Encoding: "
+           "chunked\r\n\r\n0\r\n\r\n",
+           "POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+           "\x16\x03\x01\x02\r\n\r\n",
+       }) {
+    TestClient client(port());
+    client.send(bad);
+    const auto response = client.read_response();
+    ASSERT_TRUE(response) << bad;
+    EXPECT_EQ(response->status, 400) << bad;
+    EXPECT_TRUE(response->headers.at("connection") == "keep-alive" || client.closed_by_server()) << bad;
+  }
+}
+
+TEST_F(Http, BadJsonGets400) {
+  start();
+  for (const char* path :
+       {"/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize", "/apply-template"}) {
+    for (const std::string& body :
+         {std::string(), std::string("{"), std::string("[]"), std::string(100000, '['),
+          std::string("{\"a\":\"\xff\"}"), std::string(1, '\0')}) {
+      const Json error = ask_json(post(path, body), 400)["error"];
+      EXPECT_EQ(error["type"], "invalid_request_error") << path;
+      EXPECT_FALSE(error["message"].get<std::string>().empty());
+    }
+  }
+  EXPECT_EQ(ask_json(post("/v1/chat/completions", R"({"messages":"x"})"), 400)["error"]["param"], "messages");
+}
+
+TEST_F(Http, ConnectionLimit) {
+  options.connections_max = 2;
+  start();
+  TestClient first(port());
+  TestClient second(port());
+  for (TestClient* client : {&first, &second}) {
+    client->send(get("/health"));
+    ASSERT_EQ(client->read_response()->status, 200);
+  }
+  TestClient third(port());
+  const auto refused = third.read_response();
+  ASSERT_TRUE(refused);
+  EXPECT_EQ(refused->status, 503);
+  EXPECT_EQ(refused->headers.at("retry-after"), "1");
+}
+
+TEST_F(Http, HostAndOriginAreChecked) {
+  start();
+  for (const char* host : {"localhost:8080", "127.0.0.1", "[::1]:80"}) {
+    EXPECT_EQ(ask("GET /health HTTP/1.1\r\nHost: " + std::string(host) + "\r\n\r\n").status, 200) << host;
+  }
+  EXPECT_EQ(ask("GET /health HTTP/1.1\r\nHost: rebound.example:8080\r\n\r\n").status, 403);
+  EXPECT_EQ(ask(get("/health", "Origin: http://localhost\r\n")).status, 200);
+  EXPECT_EQ(ask(get("/health", "Origin: http://evil.example\r\n")).status, 403);
+  EXPECT_EQ(ask(post("/v1/chat/completions", kChat, "Origin: null\r\n")).status, 403);
+}
+
+TEST_F(Http, ApiKey) {
+  options.api_key = "secret";
+  start();
+  for (const char* open : {"/health", "/v1/health", "/"}) EXPECT_EQ(ask(get(open)).status, 200) << open;
+  for (const char* closed : {"/metrics", "/v1/models", "/v1/hedge/decisions/x", "/v1/hedge/sessions/x"}) {
+    const Response response = ask(get(closed));
+    EXPECT_EQ(response.status, 401) << closed;
+    EXPECT_EQ(Json::parse(response.body)["error"]["code"], "invalid_api_key");
+    EXPECT_EQ(response.headers.at("www-authenticate"), "Bearer");
+  }
+  EXPECT_EQ(ask(post("/v1/chat/completions", kChat)).status, 401);
+  EXPECT_EQ(ask(post("/v1/chat/completions", kChat, "Authorization: Bearer wrong\r\n")).status, 401);
+  EXPECT_EQ(ask(post("/v1/chat/completions", kChat, "Authorization: Bearer secret\r\n")).status, 200);
+  EXPECT_EQ(ask(post("/v1/chat/completions", kChat, "x-api-key: secret\r\n")).status, 200);
+}
+
+TEST_F(Http, TokensAndTemplate) {
+  start();
+  EXPECT_EQ(ask_json(post("/tokenize", R"({"content":"a","add_special":true,"with_pieces":true})")),
+            Json::parse(R"({"tokens":[{"id":97,"piece":"a"},{"id":256,"piece":"<end>"}]})"));
+  EXPECT_EQ(ask_json(post("/detokenize", R"({"tokens":[97,255,256]})"))["content"], "a\xef\xbf\xbd<end>");
+  EXPECT_EQ(ask_json(post("/detokenize", R"({"tokens":[97,257]})"), 400)["error"]["param"], "tokens[1]");
+  EXPECT_EQ(ask_json(post("/apply-template", kChat))["prompt"], "<Hi>A:");
+  EXPECT_EQ(ask_json(post("/apply-template", R"({"messages":[{"role":"tool","content":"x"}]})"),
+                     400)["error"]["param"],
+            "messages");
+}
+
+TEST_F(Http, DecisionsAndSessions) {
+  with_store = true;
+  start();
+  const Response answer = ask(post("/v1/chat/completions", kChat, "x-hedge-session: s-1\r\n"));
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  const std::string id = answer.headers.at("x-hedge-decision");
+  const Json body = Json::parse(answer.body);
+  EXPECT_EQ(body["hedge"]["session"], "s-1");
+  const Json decision = ask_json(get("/v1/hedge/decisions/" + id));
+  EXPECT_EQ(decision["id"], id);
+  EXPECT_EQ(decision["segments"], body["hedge"]["segments"]);
+  EXPECT_TRUE(decision.contains("steps"));
+  const Json session = ask_json(get("/v1/hedge/sessions/s-1"));
+  EXPECT_EQ(session["private"], false);
+  ASSERT_EQ(session["turns"].size(), 2u);
+  EXPECT_EQ(session["turns"][0]["content"], "Hi");
+  EXPECT_EQ(session["turns"][1]["content"], "Hello, world");
+  EXPECT_EQ(session["turns"][1]["decision"], id);
+  EXPECT_EQ(session["turns"][1]["segments"][0]["bytes"], 12);
+  for (const char* path :
+       {"/v1/hedge/sessions/none", "/v1/hedge/decisions/hd-none", "/v1/hedge/sessions/a%20b"}) {
+    EXPECT_EQ(ask_json(get(path), 404)["error"]["code"], "not_found") << path;
+  }
+  EXPECT_EQ(ask(get("/v1/hedge/sessions/" + std::string(5000, 'x'))).status, 404);
+  EXPECT_EQ(ask_json(post("/v1/chat/completions", kChat, "x-hedge-session: a b\r\n"), 400)["error"]["param"],
+            "x-hedge-session");
+}
+
+TEST_F(Http, ChoicesShareOneDerivedSession) {
+  with_store = true;
+  start();
+  const Json body =
+      ask_json(post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"Hi"}],"n":3})"));
+  const std::string session = body["hedge"]["session"];
+  EXPECT_FALSE(session.empty());
+  for (const Json& choice : body["choices"]) EXPECT_EQ(choice["hedge"]["session"], session);
+  const Json stored = ask_json(get("/v1/hedge/sessions/" + session));
+  int answers = 0;
+  for (const Json& turn : stored["turns"]) answers += turn["role"] == "assistant";
+  EXPECT_EQ(answers, 3);
+}
+
+TEST_F(Http, MetricsAreWellFormed) {
+  with_upstream = true;
+  start();
+  EXPECT_EQ(ask(post("/v1/chat/completions", kChatStream)).status, 200);
+  EXPECT_EQ(ask(get("/no\"such")).status, 404);
+  const Response response = ask(get("/metrics"));
+  EXPECT_EQ(response.headers.at("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+  const std::string& text = response.body;
+  EXPECT_NE(text.find("hedge_http_requests_total{route=\"/v1/chat/completions\",status=\"200\"} 1\n"),
+            std::string::npos);
+  EXPECT_NE(text.find("hedge_http_requests_total{route=\"other\",status=\"404\"} 1\n"), std::string::npos);
+  EXPECT_NE(text.find("hedge_first_token_seconds_count 1\n"), std::string::npos);
+  EXPECT_NE(text.find("hedge_answer_seconds_count 1\n"), std::string::npos);
+  EXPECT_NE(text.find("hedge_prompt_tokens_total 7\n"), std::string::npos);
+  EXPECT_NE(text.find("hedge_upstream_available 1\n"), std::string::npos);
+  // Each sample belongs to a family that was announced with HELP and TYPE.
+  std::string family;
+  size_t samples = 0;
+  for (size_t position = 0; position < text.size();) {
+    const size_t end = text.find('\n', position);
+    ASSERT_NE(end, std::string::npos);
+    const std::string line = text.substr(position, end - position);
+    position = end + 1;
+    if (line.starts_with("# HELP ")) {
+      family = line.substr(7, line.find(' ', 7) - 7);
+      EXPECT_TRUE(family.starts_with("hedge_"));
+      EXPECT_TRUE(text.substr(position).starts_with("# TYPE " + family + " "));
+    } else if (!line.starts_with("#")) {
+      EXPECT_TRUE(line.starts_with(family)) << line;
+      ++samples;
+    }
+  }
+  EXPECT_GT(samples, 40u);
+}
+
+TEST_F(Http, ListenSaysWhatIsWrong) {
+  start();
+  Options taken = options;
+  taken.port = port();
+  Parts parts;
+  parts.engine = &engine;
+  parts.backend = &backend;
+  const auto second = Server::listen(taken, parts);
+  ASSERT_FALSE(second.ok());
+  EXPECT_EQ(second.error().code, ErrorCode::kIo);
+  EXPECT_NE(second.error().detail.find("127.0.0.1 port " + std::to_string(port())), std::string::npos);
+  Options nowhere = options;
+  nowhere.host = "203.0.113.7";
+  EXPECT_EQ(Server::listen(nowhere, parts).error().code, ErrorCode::kIo);
+}
+
+TEST_F(Http, StopBeforeRunReturnsAtOnce) {
+  Parts parts;
+  parts.engine = &engine;
+  parts.backend = &backend;
+  auto listening = Server::listen(options, parts);
+  ASSERT_TRUE(listening.ok());
+  (*listening)->stop();
+  (*listening)->run();
+}
+
+}  // namespace
+}  // namespace hedge::server
