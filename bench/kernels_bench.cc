@@ -1,5 +1,6 @@
 // Speed of the matrix kernels by level and type, in CPU time of one thread:
 //   direct   stored bytes per second of one activation row against rows that lie in the second-level cache
+//   narrow   the same for rows of 576 values
 //   stream   the same against 64 MiB of rows, which no cache of a small machine holds
 //   unpack   stored bytes per second of unpacking rows
 //   pack     stored bytes per second of making panels of unpacked rows
@@ -23,7 +24,8 @@ namespace {
 using kernels::Table;
 using quant::Type;
 
-constexpr size_t kColumns = 2048;  // a multiple of every block
+constexpr size_t kColumns = 2048;       // a multiple of every block
+constexpr size_t kNarrowColumns = 576;  // not one of eight blocks of 32
 constexpr size_t kCacheBytes = 256 * 1024;
 constexpr size_t kStreamBytes = 64 << 20;
 constexpr size_t kGemmRows = 64;
@@ -110,16 +112,16 @@ void set_operations(benchmark::State& state, size_t operations) {
       static_cast<double>(operations) * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
 }
 
-void direct(benchmark::State& state, const Table& table, Type type, size_t bytes_wanted) {
-  const size_t row_bytes = quant::row_bytes(type, kColumns);
+void direct(benchmark::State& state, const Table& table, Type type, size_t columns, size_t bytes_wanted) {
+  const size_t row_bytes = quant::row_bytes(type, columns);
   const size_t n_rows = bytes_wanted / row_bytes;
-  const std::vector<uint8_t> bytes = stored_rows(type, n_rows, kColumns);
-  Rows act(table, 1, kColumns);
+  const std::vector<uint8_t> bytes = stored_rows(type, n_rows, columns);
+  Rows act(table, 1, columns);
   std::vector<float> out(n_rows);
   constexpr size_t kChunk = 32;  // as the model calls it
   for (auto _ : state) {
     for (size_t r = 0; r < n_rows; r += kChunk) {
-      table.dot_direct[static_cast<size_t>(type)](&bytes[r * row_bytes], row_bytes, kColumns,
+      table.dot_direct[static_cast<size_t>(type)](&bytes[r * row_bytes], row_bytes, columns,
                                                   std::min(kChunk, n_rows - r), &act.view, &out[r]);
     }
     benchmark::ClobberMemory();
@@ -180,11 +182,14 @@ void register_all() {
         return std::string(level.name) + "/" + what + "/" + std::string(quant::info(type).name);
       };
       if (table.dot_direct[i] != nullptr) {
-        benchmark::RegisterBenchmark(
-            name("direct").c_str(), [&table, type](auto& state) { direct(state, table, type, kCacheBytes); });
-        benchmark::RegisterBenchmark(name("stream").c_str(), [&table, type](auto& state) {
-          direct(state, table, type, kStreamBytes);
-        });
+        const auto add = [&](const char* what, size_t columns, size_t bytes) {
+          benchmark::RegisterBenchmark(name(what).c_str(), [&table, type, columns, bytes](auto& state) {
+            direct(state, table, type, columns, bytes);
+          });
+        };
+        add("direct", kColumns, kCacheBytes);
+        if (kNarrowColumns % quant::info(type).block_values == 0) add("narrow", kNarrowColumns, kCacheBytes);
+        add("stream", kColumns, kStreamBytes);
       }
       benchmark::RegisterBenchmark(name("unpack").c_str(),
                                    [&table, type](auto& state) { unpack(state, table, type); });
