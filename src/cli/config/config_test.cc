@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <boost/pfr.hpp>
+#include <map>
 #include <set>
 
 #include "cli/test_util.h"
@@ -97,6 +99,18 @@ TEST(Config, EveryKeyIsInOneKnownSectionOnce) {
   }
 }
 
+// A field that is added to an options struct needs a key here, or a reason why it has none.
+TEST(Config, EveryFieldOfTheOptionsHasAKey) {
+  std::map<std::string, size_t> keys;
+  for (const ConfigKey& k : config_keys()) ++keys[k.section];
+  EXPECT_EQ(keys["model"], boost::pfr::tuple_size_v<engine::Options> + 1);  // and the model itself
+  // The key comes from an environment variable or a file; two more keys are not the server's.
+  EXPECT_EQ(keys["server"], boost::pfr::tuple_size_v<server::Options> - 1 + 4);
+  EXPECT_EQ(keys["upstream"], boost::pfr::tuple_size_v<upstream::Options>);
+  EXPECT_EQ(keys["policy"], boost::pfr::tuple_size_v<route::Policy> - 1);  // without `confidence`
+  EXPECT_EQ(keys["policy.confidence"], boost::pfr::tuple_size_v<route::Confidence>);
+}
+
 // A value of the key's type that differs from its default.
 void change(Field field) {
   std::visit(
@@ -109,7 +123,7 @@ void change(Field field) {
         } else if constexpr (std::is_same_v<T, double>) {
           *value = *value / 2 + 0.125;
         } else {
-          *value = static_cast<T>(*value == 1 ? 2 : *value / 2 + 1);
+          *value = static_cast<T>(*value + 1);
         }
       },
       field);
@@ -118,24 +132,20 @@ void change(Field field) {
 TEST(Config, EveryKeySurvivesBeingWrittenAndRead) {
   for (const ConfigKey& key : config_keys()) {
     Settings changed;
-    if (std::holds_alternative<size_t*>(key.field(changed))) {
-      *std::get<size_t*>(key.field(changed)) = 65536;
-    } else {
-      change(key.field(changed));
-    }
+    change(key.field(changed));
     const std::string text = config_text(changed);
     Settings read;
     const Status status = apply_config(text, "written", read);
     ASSERT_TRUE(status.ok()) << key.section << "." << key.name << ": " << status.error().detail;
-    EXPECT_EQ(config_text(read), text) << key.section << "." << key.name;
-    EXPECT_NE(text, config_text(Settings())) << key.section << "." << key.name;
+    EXPECT_TRUE(config_text(read) == text) << key.section << "." << key.name;
+    EXPECT_TRUE(text != config_text(Settings())) << key.section << "." << key.name;
   }
 }
 
 // Every default, with the '#' taken away, must be accepted.
 TEST(Config, TheExampleIsCurrentAndCompleteAndValid) {
   const std::string example = read_whole(HEDGE_SOURCE_DIR "/deploy/hedge.example.toml");
-  EXPECT_EQ(example, config_text(Settings()))
+  EXPECT_TRUE(example == config_text(Settings()))
       << "make it anew: hedge serve --print-config > deploy/hedge.example.toml";
   std::string all;
   size_t keys = 0;
