@@ -121,7 +121,7 @@ void change(Field field) {
         } else if constexpr (std::is_same_v<T, bool>) {
           *value = !*value;
         } else if constexpr (std::is_same_v<T, double>) {
-          *value = *value / 2 + 0.125;
+          *value += *value < 0.5 ? 0.25 : -0.25;
         } else {
           *value = static_cast<T>(*value + 1);
         }
