@@ -13,8 +13,9 @@ find_package(PkgConfig REQUIRED)
 
 add_compile_options(-Wall -Wextra -Wshadow -Wswitch -Werror -fno-strict-aliasing -fvisibility=hidden)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  # g++ 12 reports false positives for these in inlined std::string and std::variant code (gcc bugs 105329, 105562).
-  add_compile_options(-Wno-restrict -Wno-maybe-uninitialized -Wno-stringop-overflow)
+  # g++ 12 reports false positives for these in inlined std::string and std::variant code and
+  # in Asio's coroutine frames (gcc bugs 105329, 105562).
+  add_compile_options(-Wno-restrict -Wno-maybe-uninitialized -Wno-stringop-overflow -Wno-mismatched-new-delete)
 endif()
 if(HEDGE_SANITIZE)
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)

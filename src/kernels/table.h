@@ -96,6 +96,11 @@ struct Table {
   // c[i][j] += sum over k of a[i][k] * b[k][j] for i < m, j < n; n is a multiple of 16. beta 0 overwrites.
   void (*sgemm)(const float* a, size_t lda, const float* b, size_t ldb, float* c, size_t ldc, size_t m, size_t n,
                 size_t k, int accumulate);
+
+  // The level's best instructions on registers alone, `iterations` times: what `hedge doctor` calls the arithmetic limit.
+  // Return the operations done (a multiply and an add count as two); `sink` receives something that depends on all.
+  double (*int8_peak)(size_t iterations, float* sink);
+  double (*f32_peak)(size_t iterations, float* sink);
 };
 
 extern const Table kGenericTable;
