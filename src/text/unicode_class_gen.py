@@ -17,7 +17,8 @@ def class_of(code_point):
 
 
 def main():
-    print(f"// Made by unicode_class_gen.py from Unicode {unicodedata2.unidata_version}. First code point of a run, class of the run;")
+    version = unicodedata2.unidata_version
+    print(f"// Made by unicode_class_gen.py from Unicode {version}: first code point and class of each run;")
     print("// a run ends where the next begins. Code points that are not assigned are kOther.")
     previous = None
     line = ""
