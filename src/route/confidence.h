@@ -9,12 +9,12 @@
 // q*(n-1) (Hyndman and Fan's type 7, numpy's default), so that thresholds fitted with numpy mean the same
 // here.
 //
-// Why quantiles and not sums: a sum of log-probabilities grows with the length of the answer and is worse
-// than chance for deferral, quantiles are not (Gupta et al., "Language Model Cascades", ICLR 2024). Why the
-// median by default: the mass of an answer is function words with a margin near 1, and single dips are names
-// and numbers that any model must look up; a median below the threshold says that most tokens of the window
-// are guesses. A lower quantile of the margin (or a higher one of the entropy) makes the rule follow the
-// worst tokens instead.
+// Why quantiles and not sums: a sum of log-probabilities grows with the length of the answer and defers no
+// better than chance, quantiles of the tokens' uncertainty do (Gupta et al., "Language Model Cascades:
+// Token-Level Uncertainty and Beyond", ICLR 2024). Which ones: among the first tokens the worst quarter is
+// looked at (lower quartile of the margin, upper of the entropy), since there are few and the first content
+// word is one of them; in mid-answer the median, since any good answer holds single dips (names, numbers) and
+// only a window that is mostly guesses says that the model has lost its way. Figures: docs/routing.md.
 #pragma once
 
 #include <cstddef>

@@ -31,6 +31,8 @@ TEST(Quantile, IsNumpysDefault) {
 
 TEST(ConfidenceMonitor, FirstTokensByMarginOrEntropy) {
   Confidence rule;
+  rule.first_margin_quantile = 0.5;
+  rule.first_entropy_quantile = 0.5;
   rule.first_margin_min = 0.3;
   rule.first_entropy_max = 2;
   ConfidenceMonitor sure(rule);

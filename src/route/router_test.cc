@@ -197,7 +197,7 @@ TEST(Router, UnsureFirstTokensAreNeverSeen) {
   EXPECT_EQ(answer.trace().route, "upstream");
   EXPECT_EQ(answer.reasons(), "confidence.first");
   EXPECT_NEAR(answer.trace().steps[1].value, 0.01, 1e-6);
-  EXPECT_EQ(answer.trace().steps[1].threshold, 0.15);
+  EXPECT_EQ(answer.trace().steps[1].threshold, Confidence{}.first_margin_min);
   EXPECT_EQ(pair.upstream.requests()[0].assistant_prefix, "");
   EXPECT_FALSE(pair.upstream.requests()[0].want_confidence);
   EXPECT_EQ(pair.router->counters().escalated_first, 1u);
