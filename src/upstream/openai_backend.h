@@ -1,5 +1,6 @@
-// An OpenAI-compatible endpoint (cloud provider, llama-server, vLLM, another Hedge) as a chat::Backend, over one libcurl
-// multi handle on a thread of its own: connections are reused, answers are streamed, every wait has a deadline.
+// An OpenAI-compatible endpoint (cloud provider, llama-server, vLLM, another Hedge) as a chat::Backend, over
+// one libcurl multi handle on a thread of its own: connections are reused, answers are streamed, every wait
+// has a deadline.
 #pragma once
 
 #include <cstdint>
@@ -13,16 +14,18 @@ namespace hedge::upstream {
 
 struct Options {
   std::string name = "upstream";
-  std::string base_url;        // without "/v1"; http or https
-  std::string model;           // the name the endpoint knows
-  std::string key_env;         // environment variable with the API key; read at start
-  std::string key_file;        // or a file with it; first line
+  std::string dialect = "openai";  // one of dialects/dialect_list.inc
+  std::string base_url;            // http or https; a "/v1" at its end is left out
+  std::string model;               // the name the endpoint knows
+  std::string key_env;             // environment variable with the API key; read by create()
+  std::string key_file;            // or a file with it; first line. The variable wins when both are named
   int connect_timeout_ms = 3000;
-  int first_token_timeout_ms = 30000;
-  int gap_timeout_ms = 10000;  // between two pieces of a stream
+  int first_token_timeout_ms = 30000;  // from start() to the first piece of the answer
+  int gap_timeout_ms =
+      10000;  // between two pieces of a stream; a consumer that does not read stops this clock
   int in_flight_max = 64;
-  // Breaker: opens after this many failures in a row; a health probe (GET /v1/models, not a user's request) after
-  // open_ms may close it again.
+  // Breaker: opens after this many failures in a row; a health probe (GET /v1/models, not a user's request)
+  // after open_ms may close it again.
   int breaker_failures = 3;
   int breaker_open_ms = 5000;
   // Flags for endpoints that continue a trailing assistant message only when told so (vLLM).
@@ -30,8 +33,8 @@ struct Options {
 };
 
 struct Counters {
-  uint64_t requests = 0;
-  uint64_t failures = 0;
+  uint64_t requests = 0;  // streams that start() gave out
+  uint64_t failures = 0;  // those that ended in an error; cancelled ones are none
   uint64_t breaker_opened = 0;
   uint64_t bytes_received = 0;
   uint64_t connections_opened = 0;
@@ -39,6 +42,10 @@ struct Counters {
   uint64_t completion_tokens = 0;
 };
 
+// start() gives kUnavailable at once while the breaker is open. A stream's errors say what they expected; a
+// deadline that passed at the endpoint is kUnavailable, since kTimeout from next() means "nothing yet".
+// kUnsupported is an endpoint that began the answer anew where it was to continue one (align.h). Text that
+// came before an error stands. Streams may outlive the backend; they end in kUnavailable then.
 class OpenAiBackend : public chat::Backend {
  public:
   // Checks the options (URL, key source); sends nothing to the network until the first request.
