@@ -1,7 +1,7 @@
 #include "api/logprobs.h"
 
 #include <algorithm>
-#include <utility>
+#include <iterator>
 
 #include "base/utf8.h"
 
@@ -29,12 +29,24 @@ size_t count_characters(std::string_view text) {
       text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 
+size_t leading_space(std::string_view text) { return std::min(text.find_first_not_of(" \n\t"), text.size()); }
+
+// White space at the beginning of an answer's tokens that is not in its text.
+size_t missing_space(const std::vector<chat::TokenInfo>& tokens, std::string_view text) {
+  std::string bytes;
+  for (const chat::TokenInfo& token : tokens) bytes += token.chosen.bytes;
+  const size_t of_tokens = leading_space(bytes);
+  const size_t of_text = leading_space(text);
+  return of_tokens > of_text ? of_tokens - of_text : 0;
+}
+
 }  // namespace
 
 void LogprobQueue::push(const chat::Delta& delta) {
   if (!wanted()) return;
-  text_bytes_ += delta.text.size();
   waiting_.insert(waiting_.end(), delta.tokens.begin(), delta.tokens.end());
+  if (text_bytes_ == 0 && !delta.text.empty()) text_bytes_ = missing_space(waiting_, delta.text);
+  text_bytes_ += delta.text.size();
 }
 
 std::vector<chat::TokenInfo> LogprobQueue::take() {
@@ -47,11 +59,6 @@ std::vector<chat::TokenInfo> LogprobQueue::take() {
   std::vector<chat::TokenInfo> ready(std::make_move_iterator(waiting_.begin()), std::make_move_iterator(end));
   waiting_.erase(waiting_.begin(), end);
   return ready;
-}
-
-std::vector<chat::TokenInfo> LogprobQueue::take_last() {
-  if (may_cut_) return take();
-  return std::exchange(waiting_, {});
 }
 
 OrderedJson chat_logprobs(const std::vector<chat::TokenInfo>& tokens, int top) {

@@ -10,28 +10,26 @@
 namespace hedge::api {
 
 // Text lags behind its tokens while a character or a possible stop string is incomplete, and a stop string's
-// text never comes. So a token waits here until text has come up to where it begins.
+// text never comes. So a token waits here until text has come up to where it begins, and those that still
+// wait at the end are dropped.
 class LogprobQueue {
  public:
   LogprobQueue() = default;
-  // `top` as in Request::top_logprobs. `may_cut`: the request has stop strings, so that the last tokens may
-  // be dropped.
-  LogprobQueue(int top, bool may_cut) : top_(top), may_cut_(may_cut) {}
+  // `top` as in Request::top_logprobs.
+  explicit LogprobQueue(int top) : top_(top) {}
 
   bool wanted() const { return top_ >= 0; }
   int top() const { return top_; }
 
   void push(const chat::Delta& delta);
-  std::vector<chat::TokenInfo> take();       // tokens whose text has begun to come
-  std::vector<chat::TokenInfo> take_last();  // and at the end
+  std::vector<chat::TokenInfo> take();  // tokens whose text has begun to come
   // Where the next tokens of a text completion begin, in characters; text_logprobs() advances it.
   size_t& text_offset() { return text_offset_; }
 
  private:
   int top_ = -1;
-  bool may_cut_ = false;
   std::vector<chat::TokenInfo> waiting_;
-  size_t text_bytes_ = 0;   // of the text that came
+  size_t text_bytes_ = 0;   // of the text that came, with the space that was taken off its beginning
   size_t token_bytes_ = 0;  // of the tokens taken
   size_t text_offset_ = 0;
 };

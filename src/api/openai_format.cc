@@ -56,7 +56,7 @@ class OpenAiFormatter final : public Formatter {
         open_(call.requests.size()) {
     for (size_t i = 0; i < choices_.size(); ++i) {
       const chat::Request& request = call.requests[i];
-      choices_[i].logprobs = LogprobQueue(request.top_logprobs, !request.stop.empty());
+      choices_[i].logprobs = LogprobQueue(request.top_logprobs);
       choices_[i].trace.id = head.id;
       choices_[i].trace.session = request.routing.session;
       choices_[i].trace.route = "local";
@@ -136,7 +136,7 @@ class OpenAiFormatter final : public Formatter {
     choice.usage = done.usage;
     if (done.trace) choice.trace = *done.trace;
     --open_;
-    const auto rest = choice.logprobs.take_last();
+    const auto rest = choice.logprobs.take();
     if (!stream_) {
       choice.logprobs_whole = logprobs_json(choice, rest);
       return {};

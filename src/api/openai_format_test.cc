@@ -216,6 +216,17 @@ TEST(OpenAiFormat, LogprobsWaitForTheirTextAndDropWhatAStopCut) {
   EXPECT_EQ(tokens, "a<ex");
 }
 
+TEST(OpenAiFormat, LogprobsKeepInStepWithoutTheFirstSpace) {
+  auto formatter = kOpenAiChat.make_formatter(call_for(kOpenAiChat, {{"logprobs", true}}), kHead);
+  formatter->add(0, Started{"local", "smol", 1, 0});
+  formatter->add(0, Delta{"", {token(" ", -1)}});
+  formatter->add(0, Delta{"Paris", {token("Paris", -1)}});
+  formatter->add(0, Delta{".", {token(".", -1)}});
+  formatter->add(0, Delta{"", {token("", -1)}});  // The end-of-turn token has no text.
+  formatter->add(0, Done{});
+  EXPECT_EQ(Json::parse(formatter->body())["choices"][0]["logprobs"]["content"].size(), 3u);
+}
+
 TEST(OpenAiFormat, WholeTextWithEchoAndLogprobs) {
   auto echo = kOpenAiText.make_formatter(call_for(kOpenAiText, {{"echo", true}}), kHead);
   echo->add(0, Started{"local", "smol", 1, 0});

@@ -269,8 +269,9 @@ std::shared_ptr<Outbox> Connection::make_outbox() {
   });
 }
 
-// Looks at the socket while an answer is being made: its end means that nobody waits for the answer any more.
-// Bytes are the beginning of the next request and are kept.
+// Looks at the socket while an answer is being made: its end means that nobody waits for the answer any more
+// (a client that closes only its sending side counts as gone, as in other servers). Bytes are the beginning of
+// the next request and are kept.
 void Connection::watch(std::shared_ptr<Outbox> outbox) {
   auto on_event = [self = shared_from_this(), outbox](boost::system::error_code error) {
     self->on_readable(error, outbox);

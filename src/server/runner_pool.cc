@@ -1,5 +1,6 @@
 #include "server/runner_pool.h"
 
+#include <system_error>
 #include <utility>
 
 namespace hedge::server {
@@ -14,17 +15,26 @@ bool RunnerPool::submit(std::vector<Job> jobs) {
   {
     std::lock_guard lock(mutex_);
     if (closed_ || static_cast<int>(jobs.size()) > jobs_max_ - jobs_) return false;
-    jobs_ += static_cast<int>(jobs.size());
-    for (Job& job : jobs) {
-      waiting_.push_back(std::move(job));
-      const bool all_busy = static_cast<int>(waiting_.size()) > idle_;
-      if (all_busy && static_cast<int>(threads_.size()) < threads_max_) {
-        threads_.emplace_back([this] { work(); });
-        ++idle_;
-      }
+    const int wanted = static_cast<int>(waiting_.size() + jobs.size()) - idle_;
+    for (int i = 0; i < wanted && static_cast<int>(threads_.size()) < threads_max_; ++i) {
+      if (!add_thread()) break;
     }
+    if (threads_.empty()) return false;
+    jobs_ += static_cast<int>(jobs.size());
+    for (Job& job : jobs) waiting_.push_back(std::move(job));
   }
   news_.notify_all();
+  return true;
+}
+
+// False when the system has no thread to give; the jobs wait for those that are there.
+bool RunnerPool::add_thread() {
+  try {
+    threads_.emplace_back([this] { work(); });
+  } catch (const std::system_error&) {
+    return false;
+  }
+  ++idle_;
   return true;
 }
 

@@ -26,6 +26,7 @@ class RunnerPool {
   void join();
 
  private:
+  bool add_thread();
   void work();
 
   const int threads_max_;

@@ -117,6 +117,8 @@ class HttpServer final : public Server {
   Result<tcp::endpoint> resolve() {
     std::string host = context_.options.host;
     if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+    // A resolver may put ::1 first, where half of the clients do not look.
+    if (host == "localhost") host = "127.0.0.1";
     boost::system::error_code error;
     if (const auto address = net::ip::make_address(host, error); !error) {
       return tcp::endpoint(address, context_.options.port);
