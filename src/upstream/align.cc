@@ -125,7 +125,8 @@ Aligner::Outcome Aligner::decide(std::string_view reply, bool whole) const {
   const std::string_view seam = end_space_.empty() ? reply.substr(0, space) : std::string_view(end_space_);
 
   // Rule 1.
-  const size_t shared = common_prefix(text, said);
+  // An echo may come byte by byte, so the usual case while it does is the fast one.
+  const size_t shared = said.starts_with(text) ? text.size() : common_prefix(text, said);
   if (shared == text.size() && shared < said.size() && !whole) return undecided;
   if (shared == said.size()) {
     const bool sure = said.size() >= kSureBytes;
@@ -137,11 +138,13 @@ Aligner::Outcome Aligner::decide(std::string_view reply, bool whole) const {
                  (is_alnum(last)                               ? is_word_end(shared)
                   : count_words(said, 1) > 0 && !is_wide(last) ? true
                                                                : is_wide(last) && said.size() >= 6));
-    // A word that begins directly after a finished one is an echo, whatever the endpoint did before.
+    // Whatever the endpoint did before: a word directly after a finished one is an echo, and so are two words
+    // in place.
     const bool repeats = repeats_itself(said, seam);
-    const bool echo = expect_ == Expect::kEcho           ? true
-                      : expect_ == Expect::kContinuation ? plausible && !repeats && (sure || glued)
-                                                         : plausible && !repeats;
+    const bool echo = expect_ == Expect::kEcho ? true
+                      : expect_ == Expect::kContinuation
+                          ? plausible && !repeats && (sure || glued || count_words(said, 2) == 2)
+                          : plausible && !repeats;
     if (echo) return {Alignment::kEcho, space + shared};
   }
 

@@ -129,6 +129,7 @@ TEST(Align, ShortEchoNeedsAWordEnd) {
   EXPECT_EQ(align("1", "10 apples", Expect::kEcho), (Aligned{"0 apples", kEcho}));
   EXPECT_EQ(align("1.", "1. One", Expect::kContinuation), (Aligned{"1. One", kContinuation}));
   EXPECT_EQ(align("The", "The The", Expect::kContinuation), (Aligned{" The", kEcho}));  // no word is "TheThe"
+  EXPECT_EQ(align("The capital ", "The capital of", Expect::kContinuation), (Aligned{"of", kEcho}));
 }
 
 TEST(Align, OverlapIsDropped) {

@@ -116,8 +116,10 @@ class HttpBackend final : public OpenAiBackend {
         : breaker(options.breaker_failures, Milliseconds(options.breaker_open_ms)) {}
     std::vector<std::unique_ptr<Transfer>> inbox;
     Breaker breaker;
-    WireOptions wire;                  // what the endpoint was found to accept
-    Expect expect = Expect::kUnknown;  // what it was found to do with a start
+    WireOptions wire;                       // what the endpoint was found to accept
+    Expect expect_chat = Expect::kUnknown;  // what it was found to do with a start
+    Expect expect_raw = Expect::kUnknown;   // ... of a raw prompt: another route, often another manner
+    Expect& expect(const chat::Request& request) { return request.raw ? expect_raw : expect_chat; }
     Counters counters;
     int active = 0;
     bool stopping = false;
@@ -172,6 +174,10 @@ class HttpBackend final : public OpenAiBackend {
       stopping = shared_.stopping;
     }
     for (auto& transfer : fresh) {
+      if (transfer->abandoned()) {
+        transfer->drop();
+        continue;
+      }
       open(*transfer);
       transfers_.push_back(std::move(transfer));
     }
@@ -182,7 +188,7 @@ class HttpBackend final : public OpenAiBackend {
     Expect expect;
     {
       std::lock_guard lock(mutex_);
-      expect = shared_.expect;
+      expect = shared_.expect(transfer.request());
     }
     const Status opened = transfer.open(expect);
     if (!opened.ok()) {
@@ -254,10 +260,10 @@ class HttpBackend final : public OpenAiBackend {
     counters.completion_tokens += static_cast<uint64_t>(transfer.reader().usage().completion_tokens);
     if (transfer.retried()) {
       shared_.wire = transfer.wire();
-      shared_.expect = Expect::kUnknown;
+      shared_.expect_chat = Expect::kUnknown;
     }
     if (const Expect learned = transfer.reader().learned(); learned != Expect::kUnknown)
-      shared_.expect = learned;
+      shared_.expect(transfer.request()) = learned;
   }
 
   void count_connections(CURL* easy) {

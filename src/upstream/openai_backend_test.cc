@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "base/rng.h"
 #include "base/utf8.h"
 #include "tests/support/scripted_upstream.h"
 
@@ -159,9 +160,9 @@ TEST(Upstream, EveryFaultAtEveryPlaceEndsTheStreamOnceAndKeepsTheText) {
       upstream.set_script(script);
       if (after < 0 && fault != "stall" && fault != "reset" && fault != "cut") continue;
       const auto begin = SteadyClock::now();
-      const Outcome out = ask(fault == "stall" ? *hasty : *patient, say(kAnswer));
+      const Outcome out = ask(fault.starts_with("stall") ? *hasty : *patient, say(kAnswer));
       EXPECT_LT(seconds_since(begin), 4.0);
-      if (fault == "no_finish" || fault == "no_done") {
+      if (fault == "no_finish" || fault == "no_done" || fault.ends_with("_tail")) {
         EXPECT_TRUE(out.done) << "all of it came";
         EXPECT_EQ(out.text, kAnswer);
         continue;
@@ -246,35 +247,37 @@ TEST(Upstream, AnAnswerBegunAnewIsToldAndCountsNoFailure) {
 // A stream that dies is taken up again from what it gave, by another that may die too, until one lives.
 TEST(Upstream, AnswersHandedOnThroughFaultsLoseNothing) {
   ScriptedUpstream upstream;
-  Options options = options_for(upstream);
-  options.gap_timeout_ms = options.first_token_timeout_ms = 40;
-  const auto backend = backend_for(options);
-  const std::vector<std::string> faults = {"cut",       "reset", "cut_json", "bad_json",
-                                           "bad_chunk", "error", "end",      "cut_utf8"};
-  for (const char* mode : {"continue", "echo", "spread"}) {
-    for (size_t round = 0; round < faults.size(); ++round) {
-      std::vector<Script> sequence;
-      for (int i = 0; i < 3; ++i) {
-        Script script;
-        script.mode = mode;
-        script.fault = faults[(round + static_cast<size_t>(i)) % faults.size()];
-        script.after = 1 + i % 2;
-        sequence.push_back(script);
-      }
-      Script last;
-      last.mode = mode;
-      sequence.push_back(last);
-      upstream.set_sequence(sequence);
-      std::string standing;
-      bool done = false;
-      for (size_t i = 0; i < sequence.size() && !done; ++i) {
-        const Outcome out = ask(*backend, say(kAnswer, standing));
-        standing += out.text;
-        done = out.done.has_value();
-      }
-      EXPECT_TRUE(done);
-      EXPECT_EQ(standing, kAnswer) << mode << ", round " << round;
+  const auto backend = backend_for(options_for(upstream));
+  const std::vector<std::string> faults = {"cut",       "reset", "cut_json", "bad_json",  "bad_chunk",
+                                           "error",     "end",   "cut_utf8", "empty",     "response_error",
+                                           "huge_line", "html",  "status",   "not_object"};
+  const std::vector<std::string> modes = {"continue", "echo", "spread", "flags"};
+  const char* given = std::getenv("HEDGE_SEED");
+  const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : 7;
+  RecordProperty("seed", std::to_string(seed));
+  Rng rng(seed);
+  for (int round = 0; round < 150; ++round) {
+    std::string answer = "begin";
+    for (uint64_t i = 0, count = 1 + rng.below(20); i < count; ++i)
+      answer += " w" + std::to_string(i) + (i % 4 == 0 ? "\xc3\xa9" : "");
+    std::string standing, manner;
+    bool done = false;
+    for (int hop = 0; hop < 12 && !done; ++hop) {
+      Script script;
+      script.mode = modes[rng.below(modes.size())];
+      script.plain = rng.below(8) == 0;
+      if (hop < 11 && rng.below(5) > 0) script.fault = faults[rng.below(faults.size())];
+      script.per_byte = rng.below(8) == 0 && script.fault != "huge_line";  // 2 MiB of it
+      script.after = static_cast<int>(rng.below(4));
+      manner += script.mode + " " + script.fault + "@" + std::to_string(script.after) + "; ";
+      upstream.set_script(script);
+      const Outcome out = ask(*backend, say(answer, standing));
+      standing += out.text;
+      done = out.done.has_value();
+      ASSERT_TRUE(answer.starts_with(standing)) << manner << standing;
     }
+    ASSERT_TRUE(done) << manner;
+    ASSERT_EQ(standing, answer) << manner;
   }
 }
 
@@ -555,7 +558,7 @@ TEST(Upstream, ManyThreadsAtOnce) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(right, 96);
-  EXPECT_LE(upstream.connections(), 8u + 8u);  // about one each, and some that were not free yet
+  EXPECT_LT(upstream.connections(), 48u);  // about one each, and some that were not free yet
 }
 
 TEST(Upstream, CreateChecksItsOptions) {

@@ -8,6 +8,7 @@
 #include "upstream/reply.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -15,6 +16,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "base/rng.h"
 #include "base/utf8.h"
 
 namespace hedge::upstream {
@@ -191,6 +193,48 @@ TEST(Reply, Goldens) {
     std::sort(paths.begin(), paths.end());
     EXPECT_GE(paths.size(), 10u) << "every dialect has its exchanges: " << folder;
     for (const auto& path : paths) check_file(*dialect, path);
+  }
+}
+
+// Recorded exchanges with bytes flipped, cut out, doubled and swapped: whatever comes, one end and clean
+// text.
+TEST(Reply, DamagedExchangesEndOnce) {
+  const char* given = std::getenv("HEDGE_SEED");
+  const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : 11;
+  RecordProperty("seed", std::to_string(seed));
+  Rng rng(seed);
+  std::vector<Exchange> exchanges;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(HEDGE_GOLDEN_DIR) / "upstream/openai")) {
+    exchanges.push_back(read_exchange(entry.path()));
+  }
+  for (int round = 0; round < 3000; ++round) {
+    const Exchange& exchange = exchanges[rng.below(exchanges.size())];
+    std::string bytes;
+    for (const std::string& chunk : exchange.chunks) bytes += chunk;
+    for (uint64_t i = 0, count = 1 + rng.below(4); i < count && !bytes.empty(); ++i) {
+      const size_t at = rng.below(bytes.size()), size = rng.below(20);
+      switch (rng.below(4)) {
+        case 0:
+          bytes[at] = static_cast<char>(rng.below(256));
+          break;
+        case 1:
+          bytes.erase(at, size);
+          break;
+        case 2:
+          bytes.insert(at, bytes.substr(at, size));
+          break;
+        default:
+          bytes.resize(at);
+      }
+    }
+    std::vector<std::string> chunks;
+    for (size_t at = 0; at < bytes.size();) {
+      chunks.push_back(bytes.substr(at, 1 + rng.below(200)));
+      at += chunks.back().size();
+    }
+    Error error;
+    replay(*find_dialect("openai"), exchange, chunks, error);  // checks
   }
 }
 

@@ -84,6 +84,7 @@ class Transfer {
   bool cancelled() const { return dropped_; }
   const std::optional<Error>& error() const { return error_; }
   const WireOptions& wire() const { return wire_; }
+  const chat::Request& request() const { return request_; }
   bool retried() const { return tries_ > 1; }
   size_t received_bytes() const { return received_bytes_; }
   const ReplyReader& reader() const { return *reader_; }

@@ -10,10 +10,10 @@ namespace {
 
 constexpr std::array kModes = {"continue", "echo",    "spread", "spaced",
                                "overlap",  "restart", "flags",  "fresh"};
-constexpr std::array kFaults = {"stall",    "reset",          "cut",        "cut_word",  "cut_utf8",
-                                "cut_json", "bad_json",       "not_object", "bad_chunk", "huge_line",
-                                "error",    "response_error", "end",        "no_finish", "no_done",
-                                "empty",    "html",           "status"};
+constexpr std::array kFaults = {"stall",      "reset",          "cut",        "cut_word",  "cut_utf8",
+                                "cut_json",   "bad_json",       "not_object", "bad_chunk", "huge_line",
+                                "error",      "response_error", "end",        "no_finish", "no_done",
+                                "stall_tail", "cut_tail",       "empty",      "html",      "status"};
 constexpr std::array kWords = {"river", "stone",  "light", "seven", "garden", "quiet",  "copper", "window",
                                "maple", "signal", "north", "paper", "silver", "harbor", "candle", "orbit"};
 constexpr std::string_view kSpaces = " \t\r\n";

@@ -355,6 +355,11 @@ class Player {
       tail = answer_.chat ? answer_.event({{"delta", Json::object()}}, answer_.finish)
                           : answer_.event({{"text", ""}}, answer_.finish);
     }
+    if (fault_is("stall_tail") || fault_is("cut_tail")) {
+      if (!wire_.send_chunk(tail)) return Next::kGone;
+      if (fault_is("stall_tail")) wire_.wait_for_close();
+      return Next::kClose;
+    }
     if (answer_.usage) {
       Json chunk = answer_.frame(answer_.chat ? "chat.completion.chunk" : "text_completion");
       chunk["choices"] = Json::array();
