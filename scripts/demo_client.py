@@ -18,6 +18,7 @@ TERMINAL = sys.stdout.isatty()
 COLOURS = {"local": "\033[32m", "upstream": "\033[36m"}
 RESET, BOLD, DIM = "\033[0m", "\033[1m", "\033[2m"
 TIMEOUT_S = 120
+KILL_AFTER_PIECES = 8  # of the upstream's text in case 5
 
 
 def styled(style, text):
@@ -119,20 +120,22 @@ def cases(upstream):
     user = lambda text: [{"role": "user", "content": text}]
     return [
         ("1. Answered locally", "The small model is sure of its tokens, so nothing leaves the device.",
-         {"messages": user("What is the capital of France?")},
+         {"messages": user("What is the chemical symbol for gold?")},
          lambda who, why: who == ["local"]),
         ("2. Escalated before the first token", "Its first tokens, held back and judged, are too unsure.",
-         {"messages": user("What is the name of the smallest village in Bhutan?")},
+         {"messages": user("Recommend a film for tonight.")},
          lambda who, why: who == [upstream] and any(r.startswith("confidence.first") for r in why)),
         ("3. Escalated in mid-answer", "It begins well and becomes unsure; the upstream continues at the end of a word.",
-         {"messages": user("Tell me a story about a lighthouse.")},
+         {"messages": user("Who won the 1987 curling championship of Estonia?")},
          lambda who, why: who == ["local", upstream] and any(r.startswith("confidence.mid") for r in why)),
         ("4. Kept home by the privacy gate", "It asks for the upstream, but holds an e-mail address: it stays.",
          {"messages": user("Write a short greeting to jane.doe@example.com."), "hedge": {"route": "upstream"}},
          lambda who, why: who == ["local"] and "gate.personal_data" in why),
-        ("5. The upstream is killed in mid-answer (kill -9)", "The answer goes on locally from where the stream stands.",
-         {"messages": user("Tell me about the history of the sea."), "hedge": {"route": "upstream"}},
-         lambda who, why: who == [upstream, "local"] and any(r.startswith("upstream.") for r in why)),
+        ("5. The upstream is killed in mid-answer (kill -9)",
+         "The request forces the switch after 16 tokens; then its process dies, and the answer is finished locally from where "
+         "the stream stands.",
+         {"messages": user("List the months of the year and say something about each."), "hedge": {"escalate_after": 16}},
+         lambda who, why: who == ["local", upstream, "local"] and "upstream.failed" in why and "local.resumed" in why),
     ]
 
 
@@ -144,8 +147,8 @@ and a real cloud endpoint (any OpenAI-compatible one; the key stays in the envir
   export CLOUD_KEY=...
   hedge serve -m FILE --upstream https://api.example.com --upstream-model NAME --upstream-key-env CLOUD_KEY
 
-Talk to the device as to any OpenAI-compatible server:
-
+Talk to {it} as to any OpenAI-compatible server:
+{start}
   curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{{"model": "smollm2", "messages": [{{"role": "user", "content": "Hello"}}]}}'
 
@@ -164,6 +167,7 @@ def main():
     parser.add_argument("--device", required=True, help="URL of the device's server")
     parser.add_argument("--upstream-name", required=True)
     parser.add_argument("--upstream-pid", type=int, required=True, help="killed in the last case")
+    parser.add_argument("--kept", action="store_true", help="the device goes on running after the demonstration")
     options = parser.parse_args()
     device = Device(options.device)
 
@@ -175,15 +179,14 @@ def main():
             print(f"  asks for {json.dumps(request['hedge'])}")
         print()
         show = Show()
-        upstream_pieces = 0
+        pieces = {}  # by writer
 
         def on_text(answer, piece):
-            nonlocal upstream_pieces
             show.text(answer, piece)
-            upstream_pieces += answer.writer == options.upstream_name
-            if number == 5 and upstream_pieces == 8:
+            pieces[answer.writer] = pieces.get(answer.writer, 0) + 1
+            if number == 5 and answer.writer == options.upstream_name and pieces[answer.writer] == KILL_AFTER_PIECES:
                 os.kill(options.upstream_pid, signal.SIGKILL)
-                sys.stdout.write(styled(BOLD, " <kill -9> "))
+                sys.stdout.write(styled(BOLD, "<kill -9>"))
 
         body = {"model": "smollm2", "temperature": 0, "max_tokens": 120, **request}
         answer = device.ask(body, show.writer, on_text)
@@ -193,7 +196,11 @@ def main():
             missed.append(title)
             print(styled(BOLD, "  This is not what the case is to show: the rules decided otherwise on this machine."))
 
-    print(LAST_WORDS.format(url=options.device))
+    if options.kept:
+        print(LAST_WORDS.format(it="the device, which goes on running,", start="", url=options.device))
+    else:
+        print(LAST_WORDS.format(it="a device of your own", start="\n  build/release/hedge serve -m smollm2-135m-instruct --alias smollm2\n",
+                                url="http://127.0.0.1:8080"))
     if missed:
         print("Not shown: " + "; ".join(missed), file=sys.stderr)
     return 1 if missed else 0
