@@ -32,7 +32,9 @@ void Worker::barrier() {
     // Last one in: nobody takes from this phase's counter any more, so it is made ready for the phase after the next.
     team.counters_[phase_ & 1].value.store(0, std::memory_order_relaxed);
     team.arrived_.store(0, std::memory_order_relaxed);
-    team.barrier_generation_.store(generation + 1, std::memory_order_release);
+    // Sequentially consistent: notify_all() looks for sleepers with a plain load, which must not pass this store, or a
+    // worker that is just going to sleep is missed and never woken.
+    team.barrier_generation_.store(generation + 1, std::memory_order_seq_cst);
     if (team.threads_ > 1) team.barrier_generation_.notify_all();
   } else {
     team.wait_for_change(team.barrier_generation_, generation);
@@ -54,7 +56,7 @@ Team::Team(int threads) : threads_(threads < 1 ? 1 : threads) {
 
 Team::~Team() {
   stop_.store(true, std::memory_order_relaxed);
-  run_generation_.fetch_add(1, std::memory_order_release);
+  run_generation_.fetch_add(1, std::memory_order_seq_cst);
   run_generation_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
@@ -64,7 +66,7 @@ void Team::run(Program program, void* context) {
   context_ = context;
   counters_[0].value.store(0, std::memory_order_relaxed);
   counters_[1].value.store(0, std::memory_order_relaxed);
-  run_generation_.fetch_add(1, std::memory_order_release);
+  run_generation_.fetch_add(1, std::memory_order_seq_cst);
   if (threads_ > 1) run_generation_.notify_all();
   Worker self;
   self.team_ = this;

@@ -34,5 +34,23 @@ TEST(Team, EveryChunkIsTakenOnceAndBarriersSeparatePhases) {
   }
 }
 
+// A worker that goes to sleep at the moment of the last arrival must still be woken. Sleeping is provoked by more threads
+// than cores; a lost wake-up hangs the test until its time limit.
+TEST(Team, NoWakeUpIsLostWhenThreadsSleep) {
+  Team team(6);
+  std::atomic<uint64_t> total{0};
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    team.run(
+        [](void* context, Worker& worker) {
+          for (int phase = 0; phase < 100; ++phase) {
+            while (worker.take() < 12) static_cast<std::atomic<uint64_t>*>(context)->fetch_add(1);
+            worker.barrier();
+          }
+        },
+        &total);
+  }
+  EXPECT_EQ(total.load(), 20u * 100u * 12u);
+}
+
 }  // namespace
 }  // namespace hedge::os
