@@ -53,13 +53,13 @@ std::vector<uint8_t> stored_rows(Type type, size_t rows, size_t columns) {
 }
 
 struct Rows {
+  // Padded as the kernels expect: q to 64 values, scales to those of 512.
   Rows(const Table& table, size_t rows, size_t columns)
-      : q(rows * columns), d(rows * columns / 32), s(d.size()), s16(2 * d.size()), view{q.data(),
-                                                                                        d.data(),
-                                                                                        s.data(),
-                                                                                        s16.data(),
-                                                                                        columns,
-                                                                                        columns / 32} {
+      : q(rows * round_up(columns, kernels::kRowPad)),
+        d(rows * round_up(columns, 512) / 32),
+        s(d.size()),
+        s16(2 * d.size()),
+        view{q.data(), d.data(), s.data(), s16.data(), q.size() / rows, d.size() / rows} {
     Rng rng(2);
     std::vector<float> x(columns);
     for (size_t r = 0; r < rows; ++r) {
