@@ -44,7 +44,8 @@ struct UnpackedRow {
 
 using UnpackFn = void (*)(const void* blocks, size_t columns, UnpackedRow out);
 
-// A panel: `panel_rows` weight rows unpacked and interleaved by four columns, as the dot-product instructions want it.
+// A panel: `panel_rows` unpacked weight rows in the order of the level that packed it. The vector levels interleave them by
+// four columns, as their dot-product instructions want it (the shapes below); the scalar level keeps rows whole.
 struct Panel {
   uint8_t* u;  // [columns/4, panel_rows, 4]
   float* d;    // [groups, panel_rows]

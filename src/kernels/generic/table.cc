@@ -16,6 +16,15 @@ namespace {
 
 constexpr size_t kPanelRows = 8;
 
+// Plain, but in the 16-bit factors for which every architecture has a multiply-add that the compiler finds.
+inline int dot_bytes(const uint8_t* u, const int8_t* a, size_t n) {
+  int sum = 0;
+  for (size_t i = 0; i < n; i += 16) {
+    for (size_t j = i; j < i + 16; ++j) sum += (int)(short)u[j] * (int)(short)a[j];
+  }
+  return sum;
+}
+
 void dot_unpacked(const UnpackedRow* row, size_t columns, size_t group, const Activations* act, size_t rows, float* out,
                   size_t out_stride) {
   for (size_t r = 0; r < rows; ++r) {
@@ -24,51 +33,29 @@ void dot_unpacked(const UnpackedRow* row, size_t columns, size_t group, const Ac
     const float* s = group == 16 ? act->s16 + r * 2 * act->group_stride : act->s + r * act->group_stride;
     float sum = 0;
     for (size_t g = 0; g < columns / group; ++g) {
-      int inner = 0;
-      for (size_t i = g * group; i < (g + 1) * group; ++i) inner += row->u[i] * q[i];
+      const int inner = dot_bytes(row->u + g * group, q + g * group, group);
       sum += row->d[g] * d[g * group / kActGroup] * (float)inner + row->m[g] * s[g];
     }
     out[r * out_stride] = sum;
   }
 }
 
+// This level's panel holds whole rows one after another: u [panel_rows, columns], d and m [panel_rows, groups].
 void pack_panel(const UnpackedRow* rows, size_t n_rows, const Panel* panel) {
   const size_t groups = panel->columns / panel->group;
-  for (size_t r = 0; r < kPanelRows; ++r) {
-    const bool present = r < n_rows;
-    for (size_t k = 0; k < panel->columns / 4; ++k) {
-      uint8_t* to = panel->u + (k * kPanelRows + r) * 4;
-      for (size_t i = 0; i < 4; ++i) to[i] = present ? rows[r].u[k * 4 + i] : 0;
-    }
-    for (size_t g = 0; g < groups; ++g) {
-      panel->d[g * kPanelRows + r] = present ? rows[r].d[g] : 0;
-      panel->m[g * kPanelRows + r] = present ? rows[r].m[g] : 0;
-    }
+  for (size_t r = 0; r < n_rows; ++r) {
+    memcpy(panel->u + r * panel->columns, rows[r].u, panel->columns);
+    memcpy(panel->d + r * groups, rows[r].d, groups * sizeof(float));
+    memcpy(panel->m + r * groups, rows[r].m, groups * sizeof(float));
   }
 }
 
 void gemm_panel(const Panel* panel, const Activations* act, size_t rows, float* out, size_t out_stride,
                 size_t columns_out) {
   const size_t groups = panel->columns / panel->group;
-  for (size_t r = 0; r < rows; ++r) {
-    const int8_t* q = act->q + r * act->q_stride;
-    const float* d = act->d + r * act->group_stride;
-    const float* s = panel->group == 16 ? act->s16 + r * 2 * act->group_stride : act->s + r * act->group_stride;
-    float sums[kPanelRows] = {};
-    for (size_t g = 0; g < groups; ++g) {
-      int inner[kPanelRows] = {};
-      for (size_t k = g * panel->group / 4; k < (g + 1) * panel->group / 4; ++k) {
-        for (size_t c = 0; c < kPanelRows; ++c) {
-          const uint8_t* u = panel->u + (k * kPanelRows + c) * 4;
-          for (size_t i = 0; i < 4; ++i) inner[c] += u[i] * q[k * 4 + i];
-        }
-      }
-      const float da = d[g * panel->group / kActGroup];
-      for (size_t c = 0; c < kPanelRows; ++c) {
-        sums[c] += panel->d[g * kPanelRows + c] * da * (float)inner[c] + panel->m[g * kPanelRows + c] * s[g];
-      }
-    }
-    for (size_t c = 0; c < columns_out; ++c) out[r * out_stride + c] = sums[c];
+  for (size_t c = 0; c < columns_out; ++c) {
+    const UnpackedRow row = {panel->u + c * panel->columns, panel->d + c * groups, panel->m + c * groups, 255};
+    dot_unpacked(&row, panel->columns, panel->group, act, rows, out + c, out_stride);
   }
 }
 
