@@ -7,6 +7,7 @@
 
 #include "model/attention.h"
 #include "model/matmul.h"
+#include "os/memory.h"
 
 namespace hedge::model {
 namespace {
@@ -32,13 +33,13 @@ struct Local {
         attention(static_cast<size_t>(config.head_dim), context_tokens),
         activations(kPrivateRowsMax, columns_max),
         stream(kPrivateRowsMax * static_cast<size_t>(config.dim)),
-        plain(kPrivateRowsMax * columns_max) {}
+        plain(kPrivateRowsMax * static_cast<size_t>(config.dim)) {}
 
   MatmulScratch matmul;
   AttentionScratch attention;
   ActivationBuffer activations;
   std::vector<float> stream;  // [kPrivateRowsMax, dim] this worker's copy of the residual stream
-  std::vector<float> plain;   // [kPrivateRowsMax, columns_max] normed rows
+  std::vector<float> plain;   // [kPrivateRowsMax, dim] normed rows
 };
 
 class ForwardImpl final : public Forward {
@@ -51,18 +52,18 @@ class ForwardImpl final : public Forward {
         ffn_(static_cast<size_t>(config.ffn_dim)), columns_max_(std::max({dim_, q_size_, ffn_})),
         shared_activations_(static_cast<size_t>(rows_max), columns_max_) {
     const size_t rows = static_cast<size_t>(rows_max);
-    stream_.resize(rows * dim_);
-    plain_.resize(rows * columns_max_);
-    query_.resize(rows * q_size_);
-    key_.resize(rows * kv_size_);
-    value_.resize(rows * kv_size_);
-    attended_.resize(rows * q_size_);
-    branch_.resize(rows * dim_);
-    gate_.resize(rows * ffn_);
-    up_.resize(rows * ffn_);
-    hidden_.resize(rows * dim_);
-    logits_.resize(static_cast<size_t>(outputs_max) * static_cast<size_t>(config.vocab));
-    rope_.resize(rows * 2 * static_cast<size_t>(config.rope_dim));
+    stream_ = os::LazyArray<float>(rows * dim_);
+    plain_ = os::LazyArray<float>(rows * dim_);
+    query_ = os::LazyArray<float>(rows * q_size_);
+    key_ = os::LazyArray<float>(rows * kv_size_);
+    value_ = os::LazyArray<float>(rows * kv_size_);
+    attended_ = os::LazyArray<float>(rows * q_size_);
+    branch_ = os::LazyArray<float>(rows * dim_);
+    gate_ = os::LazyArray<float>(rows * ffn_);
+    up_ = os::LazyArray<float>(rows * ffn_);
+    hidden_ = os::LazyArray<float>(rows * dim_);
+    logits_ = os::LazyArray<float>(static_cast<size_t>(outputs_max) * static_cast<size_t>(config.vocab));
+    rope_ = os::LazyArray<float>(rows * 2 * static_cast<size_t>(config.rope_dim));
     runs_.reserve(rows);
     for (int i = 0; i < team.threads(); ++i) {
       locals_.push_back(std::make_unique<Local>(config, table, columns_max_, static_cast<size_t>(context_tokens)));
@@ -192,7 +193,7 @@ class ForwardImpl final : public Forward {
     const Activations act = activations(mine, dim_);
     for_rows(worker, [&](size_t r) {
       float* x = stream + r * dim_;
-      float* normed = plain + r * columns_max_;
+      float* normed = plain + r * dim_;
       if (pending) add_branch(r, post_norm, normed, x);
       table_.rms_norm(x, norm.data(), config_.norm_eps, normed, dim_);
       table_.quantize_row(normed, dim_, &act, r);
@@ -209,7 +210,7 @@ class ForwardImpl final : public Forward {
   }
 
   MatmulInput normed_input(Local& mine, const Activations& act) {
-    return MatmulInput{&act, private_ ? mine.plain.data() : plain_.data(), columns_max_, rows_.size()};
+    return MatmulInput{&act, private_ ? mine.plain.data() : plain_.data(), dim_, rows_.size()};
   }
 
   void project_qkv(os::Worker& worker, const Layer& layer) {
@@ -384,9 +385,9 @@ class ForwardImpl final : public Forward {
 
   // Shared buffers, [rows_max, ...].
   ActivationBuffer shared_activations_;
-  std::vector<float> stream_, plain_, query_, key_, value_, attended_, branch_, gate_, up_, hidden_;
-  std::vector<float> rope_;    // [rows_max, 2 (global, local), rope_dim/2, 2 (cos, sin)]
-  std::vector<float> logits_;  // [outputs_max, vocab]
+  os::LazyArray<float> stream_, plain_, query_, key_, value_, attended_, branch_, gate_, up_, hidden_;
+  os::LazyArray<float> rope_;    // [rows_max, 2 (global, local), rope_dim/2, 2 (cos, sin)]
+  os::LazyArray<float> logits_;  // [outputs_max, vocab]
   std::vector<std::unique_ptr<Local>> locals_;
 };
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "base/result.h"
 
@@ -15,5 +16,41 @@ void discard_memory(uint8_t* memory, size_t size_bytes);
 
 // Asks the system to map the pages of a file view soon, in order; returns when done. Best effort.
 void populate_view(const uint8_t* data, size_t size_bytes);
+
+// A zeroed array whose pages the system gives when they are first written: a buffer sized for the largest batch costs a
+// short one nothing. Fixed in size; aborts when address space runs out.
+template <typename T>
+class LazyArray {
+ public:
+  LazyArray() = default;
+  explicit LazyArray(size_t size) : size_(size) {
+    if (size == 0) return;
+    Result<uint8_t*> memory = reserve_memory(size * sizeof(T));
+    HEDGE_CHECK(memory.ok());
+    data_ = reinterpret_cast<T*>(*memory);
+  }
+  ~LazyArray() {
+    if (data_ != nullptr) free_memory(reinterpret_cast<uint8_t*>(data_), size_ * sizeof(T));
+  }
+  LazyArray(LazyArray&& other) noexcept : data_(other.data_), size_(other.size_) {
+    other.data_ = nullptr;
+    other.size_ = 0;
+  }
+  LazyArray& operator=(LazyArray&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  size_t size() const { return size_; }
+  T& operator[](size_t i) { return data_[i]; }
+  const T& operator[](size_t i) const { return data_[i]; }
+
+ private:
+  T* data_ = nullptr;
+  size_t size_ = 0;
+};
 
 }  // namespace hedge::os
