@@ -128,6 +128,8 @@ struct Stmt {
   std::vector<ExprPtr> exprs;
   std::vector<Block> bodies;
   std::unique_ptr<MacroDef> macro;
+
+  Stmt(StmtKind stmt_kind, int stmt_line) : kind(stmt_kind), line(stmt_line) {}
 };
 
 struct Program {

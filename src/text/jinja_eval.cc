@@ -175,7 +175,8 @@ void Evaluator::eval_args(const CallArgs* call, Args& args) {
       runtime_.fail(std::string("** expects a mapping, found ") + mapping.type_name());
       return;
     }
-    for (const auto& [key, value] : mapping.as_dict().entries) {
+    for (const auto& entry : mapping.as_dict().entries) {
+      const Value& key = entry.first;
       const bool twice =
           !key.is_string() || std::any_of(args.keywords.begin(), args.keywords.end(),
                                           [&](const auto& keyword) { return keyword.first == key.text(); });
@@ -183,7 +184,7 @@ void Evaluator::eval_args(const CallArgs* call, Args& args) {
         runtime_.fail("** with a key that is no string or was given before");
         return;
       }
-      args.keywords.emplace_back(key.text(), value);
+      args.keywords.emplace_back(key.text(), entry.second);
     }
   }
 }

@@ -2,6 +2,7 @@
 #include "text/jinja.h"
 
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include <chrono>
 #include <cstdio>
@@ -234,17 +235,52 @@ TEST(Jinja, HostileTemplatesEndInAnError) {
       {"slow strip",
        "{% for i in range(100000) %}{% set x = ('x' * 100000).strip('y' * 1000 ~ 'x') %}{% endfor %}"},
   };
+  Limits limits;
+  limits.steps /= 10;  // for the test's own speed
   for (const auto& c : cases) {
     SCOPED_TRACE(c.name);
     const auto start = std::chrono::steady_clock::now();
-    const auto text = render(c.source);
+    const auto text = render(c.source, Value::dict({}), limits);
     EXPECT_FALSE(text.ok());
     if (!text.ok()) {
       EXPECT_LT(text.error().detail.size(), 300u);
     }
-    // Generous, so that a loaded machine or a sanitizer does not fail it; without limits these run for hours.
+    // A tenth of a second or less; generous, so that a loaded machine or a sanitizer does not fail it.
+    // Without limits these run for hours.
     EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60));
   }
+}
+
+TEST(Jinja, RecursionFitsASmallStack) {
+#if defined(__SANITIZE_ADDRESS__)
+  constexpr size_t kStackBytes = size_t{8} << 20;
+#else
+  constexpr size_t kStackBytes = size_t{1} << 20;
+#endif
+  const auto deepest = [](void*) -> void* {
+    // Each as deep as the parser lets it, evaluated as deep as the limits let it.
+    const std::string brackets = repeat("[", kMaxNesting - 5) + "m()" + repeat("]", kMaxNesting - 5);
+    const std::string sum = "{{ 1" + repeat(" + 1", kMaxExprDepth - 5) + " + m() }}";
+    for (const std::string& body :
+         {std::string("{{ m() }}"), "{{ " + brackets + " }}", sum,
+          std::string("{% for i in [1] %}{% if 1 %}{{ m() | trim ~ 1 }}{% endif %}{% endfor %}")}) {
+      const auto text = render("{% macro m() %}" + body + "{% endmacro %}{{ m() }}");
+      EXPECT_FALSE(text.ok());
+      if (!text.ok()) {
+        EXPECT_NE(text.error().detail.find("recursive deeper than 500"), std::string::npos)
+            << text.error().detail;
+      }
+    }
+    EXPECT_FALSE(render("{{ " + repeat("(", 1000) + "1" + repeat(")", 1000) + " }}").ok());
+    return nullptr;
+  };
+  pthread_attr_t attributes;
+  ASSERT_EQ(pthread_attr_init(&attributes), 0);
+  ASSERT_EQ(pthread_attr_setstacksize(&attributes, kStackBytes), 0);
+  pthread_t thread;
+  ASSERT_EQ(pthread_create(&thread, &attributes, deepest, nullptr), 0);
+  EXPECT_EQ(pthread_join(thread, nullptr), 0);
+  pthread_attr_destroy(&attributes);
 }
 
 TEST(Jinja, CyclesAreFreedAndCannotBePrinted) {
