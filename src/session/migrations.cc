@@ -51,9 +51,13 @@ std::span<const char* const> migrations() { return kMigrations; }
 
 Status check_ours(Connection& connection, std::span<const char* const> scripts) {
   const auto newest = static_cast<int64_t>(scripts.size());
-  HEDGE_TRY_SET(const int64_t version, connection.query_integer("PRAGMA user_version"));
-  HEDGE_TRY_SET(const int64_t owner, connection.query_integer("PRAGMA application_id"));
-  HEDGE_TRY_SET(const int64_t tables, connection.query_integer("SELECT count(*) FROM sqlite_schema"));
+  // One statement, so one snapshot: another process may be creating the schema right now.
+  HEDGE_TRY_SET(Statement facts, connection.prepare("SELECT (SELECT user_version FROM pragma_user_version), "
+                                                    "(SELECT application_id FROM pragma_application_id), "
+                                                    "(SELECT count(*) FROM sqlite_schema)"));
+  HEDGE_TRY_SET(const bool row, facts.step());
+  HEDGE_CHECK(row);
+  const int64_t version = facts.integer(0), owner = facts.integer(1), tables = facts.integer(2);
   const bool empty = owner == 0 && version == 0 && tables == 0;
   if (owner != kApplicationId && !empty) {
     return make_error(ErrorCode::kUnsupported, "database " + connection.path() +

@@ -7,6 +7,7 @@
 #include "session/store.h"
 
 #include <span>
+#include <thread>
 #include <utility>
 
 #include "base/clock.h"
@@ -287,9 +288,21 @@ Result<int64_t> SqliteStore::upstream_tokens_since(int64_t unix_ms) {
   return row ? sum.integer(0) : 0;
 }
 
+// The change to WAL needs the file for itself, and SQLite does not wait for that with its busy handler: two processes that
+// open a new database at once would refuse each other. So it is asked again for as long as any other lock is waited for.
+Result<std::string> set_wal(Connection& connection) {
+  const Deadline deadline = deadline_after(Milliseconds(kBusyTimeoutMs));
+  while (true) {
+    Result<std::string> mode = connection.query_text("PRAGMA journal_mode = WAL");
+    const bool busy = !mode.ok() && mode.error().code == ErrorCode::kUnavailable;
+    if (!busy || SteadyClock::now() >= deadline) return mode;
+    std::this_thread::sleep_for(Milliseconds(2));
+  }
+}
+
 // The settings live with the connection, not in the file (but for WAL).
 Status configure(Connection& connection) {
-  HEDGE_TRY_SET(const std::string mode, connection.query_text("PRAGMA journal_mode = WAL"));
+  HEDGE_TRY_SET(const std::string mode, set_wal(connection));
   if (mode != "wal") {
     return make_error(ErrorCode::kUnsupported, "database " + connection.path() +
                                                    ": expected journal mode wal, got " + mode +

@@ -279,6 +279,7 @@ TEST_F(StoreTest, TwoStoresOnOneFileSeeEachOther) {
     threads.emplace_back([&, t] {
       const auto store = Store::open(folder_.file("shared.db"));
       if (!store.ok()) {
+        ADD_FAILURE() << store.error().to_text();
         ++failures;
         return;
       }
