@@ -180,6 +180,7 @@ void Transfer::make_progress(Deadline now) {
   if (!std::exchange(paused_, false)) return;
   curl_easy_pause(easy_.get(), CURLPAUSE_CONT);  // may call take_body at once
   if (refusal_) end(*std::exchange(refusal_, std::nullopt));
+  if (done_) end(*std::exchange(done_, std::nullopt));
 }
 
 Deadline Transfer::deadline() const {
