@@ -179,7 +179,7 @@ int run_doctor(const Options& options) {
   fmt::print("\nmodels\n");
   for (const ModelFile& m : models) {
     const std::string limit =
-        limits ? fmt::format("   decode at most {:.0f} tokens/s", decode_limit(*limits, m.bytes)) : "";
+        limits ? fmt::format("   decode about {:.0f} tokens/s at most", decode_limit(*limits, m.bytes)) : "";
     fmt::print("  {:<32} {:>9}{}\n", m.name, human_bytes(m.bytes), limit);
   }
   fmt::print("\nfindings\n");
