@@ -35,7 +35,12 @@ const TestEntry* find_test(std::string_view name);
 const MethodEntry* find_method(const Value& self, std::string_view name);
 const FunctionEntry* find_function(std::string_view name);
 
-// The filters and tests are several files; each gives its part.
+// The larger tables stand in files of their own.
+struct MethodTable {
+  const MethodEntry* begin;
+  const MethodEntry* end;
+};
+MethodTable string_methods();
 struct FilterTable {
   const FilterEntry* begin;
   const FilterEntry* end;
