@@ -1,0 +1,82 @@
+// A step allocates nothing: the program's operator new is replaced by one that counts.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include "kernels/dispatch.h"
+#include "model/forward.h"
+#include "model/tiny_model.h"
+
+namespace {
+std::atomic<long> allocations{0};
+
+void* counted(size_t size, size_t alignment) {
+  allocations.fetch_add(1);
+  void* memory = alignment <= alignof(std::max_align_t)
+                     ? std::malloc(size == 0 ? 1 : size)
+                     : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  if (memory == nullptr) std::abort();
+  return memory;
+}
+}  // namespace
+
+void* operator new(size_t size) { return counted(size, 1); }
+void* operator new[](size_t size) { return counted(size, 1); }
+void* operator new(size_t size, std::align_val_t alignment) {
+  return counted(size, static_cast<size_t>(alignment));
+}
+void* operator new[](size_t size, std::align_val_t alignment) {
+  return counted(size, static_cast<size_t>(alignment));
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+
+namespace hedge::model {
+namespace {
+
+TEST(Allocation, StepsAllocateNothing) {
+  for (const char* architecture : {"llama", "gemma3"}) {
+    for (const quant::Type type : {quant::Type::kF16, quant::Type::kQ4_1}) {
+      TinySpec spec;
+      spec.architecture = architecture;
+      spec.type = type;
+      spec.layers = 7;
+      const std::vector<uint8_t> bytes = TinyModel(spec).to_bytes();
+      const auto file = std::move(gguf::File::parse(bytes)).value();
+      const Config config = std::move(read_config(*file)).value();
+      const Weights weights = std::move(load_weights(*file, config)).value();
+      os::Team team(2);
+      const auto forward = Forward::create(config, weights, kernels::active(), team, 32, 4, spec.context);
+      const auto cache = std::move(KvCache::create(config, spec.context)).value();
+      std::vector<Row> rows;
+      for (int i = 0; i < 24; ++i) rows.push_back({i + 40, i, cache.get()});
+      const std::vector<int> last_of_many{23}, only{0};
+
+      const long before = allocations.load();
+      forward->run(rows, last_of_many);
+      forward->logits(0, 1);
+      EXPECT_EQ(allocations.load() - before, 0) << architecture << ": a prompt of 24 rows";
+      for (int position = 24; position < 40; ++position) {
+        const Row row{70, position, cache.get()};
+        forward->run({&row, 1}, only);
+        forward->logits(0, 1);
+      }
+      EXPECT_EQ(allocations.load() - before, 0) << architecture << ": 16 decode steps";
+    }
+  }
+  const long before = allocations.load();
+  auto counted_one = std::make_unique<int>(1);
+  EXPECT_EQ(allocations.load() - before, *counted_one);  // The counter counts.
+}
+
+}  // namespace
+}  // namespace hedge::model

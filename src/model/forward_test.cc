@@ -1,0 +1,347 @@
+// The forward pass against ReferenceForward, and against itself in other groupings of the same work.
+#include "model/forward.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <memory>
+#include <numeric>
+#include <vector>
+
+#include "kernels/dispatch.h"
+#include "model/reference_forward.h"
+#include "model/tiny_model.h"
+
+namespace hedge::model {
+namespace {
+
+// A tiny model loaded from memory, with forward passes on any kernel level.
+struct Machine {
+  explicit Machine(const TinySpec& tiny, int threads = 1)
+      : spec(tiny), bytes(TinyModel(tiny).to_bytes()), team(threads) {
+    auto parsed = gguf::File::parse(bytes);
+    EXPECT_TRUE(parsed.ok()) << parsed.error().to_text();
+    file = std::move(parsed).value();
+    auto read = read_config(*file);
+    EXPECT_TRUE(read.ok()) << read.error().to_text();
+    config = std::move(read).value();
+    auto loaded = load_weights(*file, config);
+    EXPECT_TRUE(loaded.ok()) << loaded.error().to_text();
+    weights = std::move(loaded).value();
+  }
+  std::unique_ptr<Forward> forward(const kernels::Table& table, int rows_max = 64, int outputs_max = 64) {
+    return Forward::create(config, weights, table, team, rows_max, outputs_max, spec.context);
+  }
+  std::unique_ptr<KvCache> cache() { return std::move(KvCache::create(config, spec.context)).value(); }
+  size_t vocab() const { return static_cast<size_t>(config.vocab); }
+
+  const TinySpec spec;
+  const std::vector<uint8_t> bytes;
+  os::Team team;
+  std::unique_ptr<gguf::File> file;
+  Config config;
+  Weights weights;
+};
+
+using Logits = std::vector<std::vector<double>>;  // by position
+
+std::vector<int32_t> some_tokens(size_t count, uint64_t seed = 7) {
+  Rng rng(seed);
+  std::vector<int32_t> tokens(count);
+  for (int32_t& token : tokens) token = static_cast<int32_t>(rng.below(tiny_vocab().tokens.size()));
+  return tokens;
+}
+
+// Runs the tokens at `first` onwards in batches of `batch` rows; logits of all.
+Logits run_in(Forward& forward, KvCache& cache, size_t vocab, const std::vector<int32_t>& tokens,
+              size_t batch, size_t first = 0) {
+  Logits all;
+  for (size_t begin = first; begin < tokens.size(); begin += batch) {
+    const size_t end = std::min(tokens.size(), begin + batch);
+    std::vector<Row> rows;
+    for (size_t i = begin; i < end; ++i) rows.push_back({tokens[i], static_cast<int>(i), &cache});
+    std::vector<int> outputs(rows.size());
+    std::iota(outputs.begin(), outputs.end(), 0);
+    forward.run(rows, outputs);
+    const float* logits = forward.logits(0, static_cast<int>(rows.size()));
+    for (size_t i = 0; i < rows.size(); ++i) all.emplace_back(logits + i * vocab, logits + (i + 1) * vocab);
+  }
+  return all;
+}
+
+Logits reference(const Machine& machine, const std::vector<int32_t>& tokens) {
+  ReferenceForward forward(*machine.file, machine.spec);
+  Logits all;
+  for (const int32_t token : tokens) all.push_back(forward.step(token));
+  return all;
+}
+
+// |a - b| / |b| over all logits of all positions; infinite where the shapes differ or a value is not a
+// number.
+double relative_error(const Logits& a, const Logits& b) {
+  double error = 0, size = 0;
+  if (a.size() != b.size()) return INFINITY;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (a[i].size() != b[i].size()) return INFINITY;
+    for (size_t j = 0; j < a[i].size(); ++j) {
+      error += (a[i][j] - b[i][j]) * (a[i][j] - b[i][j]);
+      size += b[i][j] * b[i][j];
+    }
+  }
+  const double relative = std::sqrt(error / size);
+  return std::isfinite(relative) ? relative : INFINITY;
+}
+
+std::vector<TinySpec> both_architectures() {
+  TinySpec llama;
+  TinySpec gemma;
+  gemma.architecture = "gemma3";
+  gemma.layers = 7;  // five local ones, a global one, a local one
+  gemma.kv_heads = 1;
+  gemma.tied = true;
+  gemma.rope_base = 1e6f;
+  return {llama, gemma};
+}
+
+// Long enough for several windows and more than one attention tile of positions.
+constexpr size_t kTokens = 80;
+
+// Float weights: all that is left is the rounding of floats, and of keys and values to half precision, where
+// now and then a float and a double lie on different sides of a tie, 2^-11 apart.
+constexpr double kFloatBound = 2e-4;
+// Quantised weights: the kernels round the input of each product to int8 with one scale per 32 values. A
+// uniform error of max/127 where the largest of 32 is about twice the deviation is 0.5 % of each input; four
+// products per layer in two to six layers add theirs in squares.
+constexpr double kInt8Bound = 3e-2;
+
+class ForwardLevels : public testing::Test {
+ protected:
+  template <typename Body>
+  void for_levels(Body body) {
+    int usable = 0;
+    for (const kernels::Level& level : kernels::levels()) {
+      if (!level.usable) continue;
+      SCOPED_TRACE(std::string(level.name));
+      body(*level.table);
+      ++usable;
+    }
+    EXPECT_GE(usable, 1);
+  }
+};
+
+TEST_F(ForwardLevels, FloatWeightsAgreeWithTheReference) {
+  for (TinySpec spec : both_architectures()) {
+    for (const quant::Type type : {quant::Type::kF32, quant::Type::kF16, quant::Type::kBF16}) {
+      spec.type = type;
+      SCOPED_TRACE(spec.architecture + " " + std::string(quant::info(type).name));
+      Machine machine(spec);
+      const std::vector<int32_t> tokens = some_tokens(kTokens);
+      const Logits expected = reference(machine, tokens);
+      for_levels([&](const kernels::Table& table) {
+        const auto forward = machine.forward(table);
+        for (const size_t batch : {1, 3, 64}) {
+          const auto cache = machine.cache();
+          EXPECT_LT(relative_error(run_in(*forward, *cache, machine.vocab(), tokens, batch), expected),
+                    kFloatBound)
+              << "rows per step: " << batch;
+        }
+      });
+    }
+  }
+}
+
+TEST_F(ForwardLevels, EveryWeightTypeAgreesWithTheReference) {
+  for (TinySpec spec : both_architectures()) {
+    spec.dim = 256;  // the blocks of the K types
+    spec.ffn_dim = 256;
+    spec.heads = 4;
+    spec.head_dim = 64;
+    spec.layers = spec.gemma() ? 6 : 2;
+    for (size_t i = 0; i < quant::kTypeCount; ++i) {
+      spec.type = static_cast<quant::Type>(i);
+      const quant::TypeInfo& type = quant::info(spec.type);
+      if (type.block_values == 1) continue;
+      if (spec.gemma() && spec.type != quant::Type::kQ4_K && spec.type != quant::Type::kQ8_0) continue;
+      SCOPED_TRACE(spec.architecture + " " + std::string(type.name));
+      Machine machine(spec);
+      const std::vector<int32_t> tokens = some_tokens(12);
+      const Logits expected = reference(machine, tokens);
+      for_levels([&](const kernels::Table& table) {
+        const auto forward = machine.forward(table);
+        for (const size_t batch : {1, 3, 12}) {
+          const auto cache = machine.cache();
+          const Logits got = run_in(*forward, *cache, machine.vocab(), tokens, batch);
+          EXPECT_LT(relative_error(got, expected), kInt8Bound) << "rows per step: " << batch;
+        }
+      });
+    }
+  }
+}
+
+TEST_F(ForwardLevels, RopeVariantsAgreeWithTheReference) {
+  TinySpec factors;
+  for (int i = 0; i < factors.head_dim / 2; ++i)
+    factors.rope_factors.push_back(1.0f + 0.3f * static_cast<float>(i));
+  TinySpec linear = both_architectures()[1];
+  linear.rope_linear = 8;
+  for (const TinySpec& spec : {factors, linear}) {
+    SCOPED_TRACE(spec.architecture);
+    Machine machine(spec);
+    const std::vector<int32_t> tokens = some_tokens(24);
+    const auto forward = machine.forward(kernels::active());
+    const auto cache = machine.cache();
+    EXPECT_LT(
+        relative_error(run_in(*forward, *cache, machine.vocab(), tokens, 24), reference(machine, tokens)),
+        kFloatBound);
+  }
+}
+
+// The same sums in another order. For float weights that is float rounding. For quantised ones a value next
+// to a tie of the int8 rounding goes the other way, which moves others over theirs: after a few products two
+// orders differ by about as much as each does from exact activations.
+constexpr double kRegroupedFloat = kFloatBound;
+constexpr double kRegroupedInt8 = kInt8Bound;
+
+TEST(Forward, PrefillEqualsSteps) {
+  for (TinySpec spec : both_architectures()) {
+    for (const quant::Type type : {quant::Type::kF32, quant::Type::kQ8_0}) {
+      spec.type = type;
+      Machine machine(spec);
+      const std::vector<int32_t> tokens = some_tokens(kTokens);
+      const auto forward = machine.forward(kernels::active());
+      const auto one = machine.cache();
+      const Logits steps = run_in(*forward, *one, machine.vocab(), tokens, 1);
+      for (const size_t batch : {5, 33, 64}) {
+        const auto other = machine.cache();
+        EXPECT_LT(relative_error(run_in(*forward, *other, machine.vocab(), tokens, batch), steps),
+                  type == quant::Type::kF32 ? kRegroupedFloat : kRegroupedInt8)
+            << spec.architecture << ", rows per step: " << batch;
+      }
+    }
+  }
+}
+
+// Several sequences in one batch, at different positions, decodes beside prompt pieces, equal each alone.
+TEST(Forward, SequencesInOneBatchDoNotMix) {
+  for (TinySpec spec : both_architectures()) {
+    for (const quant::Type type : {quant::Type::kF32, quant::Type::kQ4_0}) {
+      spec.type = type;
+      Machine machine(spec);
+      const auto forward = machine.forward(kernels::active());
+      struct Member {
+        std::vector<int32_t> tokens;
+        size_t before;  // computed ahead of the common batch
+        Logits alone;
+        std::unique_ptr<KvCache> cache;
+      };
+      std::vector<Member> members;
+      for (const auto& [count, before] :
+           {std::pair<size_t, size_t>{20, 19}, {9, 0}, {31, 12}, {1, 0}, {40, 39}}) {
+        Member member{some_tokens(count, count), before, {}, machine.cache()};
+        const auto own = machine.cache();
+        member.alone = run_in(*forward, *own, machine.vocab(), member.tokens, 1);
+        if (before > 0) {
+          const std::vector<int32_t> head(member.tokens.begin(),
+                                          member.tokens.begin() + static_cast<long>(before));
+          run_in(*forward, *member.cache, machine.vocab(), head, 8);
+        }
+        members.push_back(std::move(member));
+      }
+      std::vector<Row> rows;
+      std::vector<int> outputs;
+      Logits expected;
+      for (const Member& member : members) {
+        for (size_t i = member.before; i < member.tokens.size(); ++i) {
+          rows.push_back({member.tokens[i], static_cast<int>(i), member.cache.get()});
+        }
+        outputs.push_back(static_cast<int>(rows.size()) - 1);
+        expected.push_back(member.alone.back());
+      }
+      forward->run(rows, outputs);
+      Logits got;
+      const int half = static_cast<int>(outputs.size()) / 2;
+      for (const auto& [first, count] :
+           {std::pair<int, int>{0, half}, {half, static_cast<int>(outputs.size()) - half}}) {
+        const float* logits = forward->logits(first, count);
+        for (int i = 0; i < count; ++i) {
+          const float* row = logits + static_cast<size_t>(i) * machine.vocab();
+          got.emplace_back(row, row + machine.vocab());
+        }
+      }
+      for (size_t i = 0; i < members.size(); ++i) {
+        EXPECT_LT(relative_error({got[i]}, {expected[i]}),
+                  type == quant::Type::kF32 ? kRegroupedFloat : kRegroupedInt8)
+            << spec.architecture << ", sequence " << i;
+      }
+    }
+  }
+}
+
+// With only local layers, a token further back than layers * (window - 1) cannot be seen; a nearer one can.
+TEST(Forward, HonoursTheSlidingWindow) {
+  TinySpec spec = both_architectures()[1];
+  spec.layers = 2;
+  spec.window = 8;
+  Machine machine(spec);
+  const auto forward = machine.forward(kernels::active());
+  const std::vector<int32_t> tokens = some_tokens(40);
+  const auto last_logits = [&](const std::vector<int32_t>& all, size_t batch) {
+    const auto cache = machine.cache();
+    return Logits{run_in(*forward, *cache, machine.vocab(), all, batch).back()};
+  };
+  for (const size_t batch : {1, 40}) {
+    const Logits base = last_logits(tokens, batch);
+    std::vector<int32_t> far = tokens;
+    far[39 - 2 * 7 - 1] ^= 1;
+    EXPECT_EQ(relative_error(last_logits(far, batch), base), 0) << "rows per step: " << batch;
+    std::vector<int32_t> near = tokens;
+    near[39 - 7] ^= 1;
+    EXPECT_GT(relative_error(last_logits(near, batch), base), 1e-3) << "rows per step: " << batch;
+  }
+  TinySpec global = spec;
+  global.window = 0;  // a file without a window has no local layers
+  Machine open(global);
+  const auto open_forward = open.forward(kernels::active());
+  const auto cache_a = open.cache(), cache_b = open.cache();
+  std::vector<int32_t> far = tokens;
+  far[2] ^= 1;
+  EXPECT_GT(relative_error({run_in(*open_forward, *cache_a, open.vocab(), far, 40).back()},
+                           {run_in(*open_forward, *cache_b, open.vocab(), tokens, 40).back()}),
+            1e-6);
+}
+
+TEST(Forward, ThreadsDoNotChangeTheResult) {
+  for (TinySpec spec : both_architectures()) {
+    for (const quant::Type type : {quant::Type::kF32, quant::Type::kQ5_1}) {
+      spec.type = type;
+      const std::vector<int32_t> tokens = some_tokens(40);
+      Logits first;
+      for (const int threads : {1, 2, 3}) {
+        Machine machine(spec, threads);
+        const auto forward = machine.forward(kernels::active());
+        for (const size_t batch : {1, 40}) {
+          const auto cache = machine.cache();
+          const Logits got = run_in(*forward, *cache, machine.vocab(), tokens, batch);
+          if (threads == 1 && batch == 1) first = got;
+          EXPECT_LT(relative_error(got, first), type == quant::Type::kF32 ? kRegroupedFloat : kRegroupedInt8)
+              << spec.architecture << ", threads: " << threads << ", rows per step: " << batch;
+        }
+      }
+    }
+  }
+}
+
+// A cache that took over another one's prefix goes on as if it had computed it.
+TEST(Forward, CopiedPrefixIsTheSameCache) {
+  Machine machine(both_architectures()[1]);
+  const auto forward = machine.forward(kernels::active());
+  const std::vector<int32_t> tokens = some_tokens(30);
+  const auto from = machine.cache(), to = machine.cache();
+  const Logits whole = run_in(*forward, *from, machine.vocab(), tokens, 30);
+  to->copy_prefix(*from, 20);
+  const Logits rest = run_in(*forward, *to, machine.vocab(), tokens, 10, 20);
+  EXPECT_LT(relative_error(rest, Logits(whole.begin() + 20, whole.end())), kRegroupedFloat);
+}
+
+}  // namespace
+}  // namespace hedge::model
