@@ -168,7 +168,8 @@ class EngineImpl final : public Engine {
     }
     std::vector<std::string> stops = request.stop;
     const bool transcript = !request.raw && !format_->has_template();
-    if (!request.raw) stops.insert(stops.end(), format_->stops().begin(), format_->stops().end());
+    // A transcript's next turn is its end of turn: ignore_eos writes past it as past an end token.
+    if (!request.raw && !request.ignore_eos) stops.insert(stops.end(), format_->stops().begin(), format_->stops().end());
     const uint64_t seed = request.sampling.seed ? *request.sampling.seed : std::random_device{}();
     InfoWanted wanted;
     wanted.logprob = request.top_logprobs >= 0;
