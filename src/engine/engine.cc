@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <deque>
 #include <filesystem>
 #include <mutex>
@@ -74,10 +73,10 @@ class EngineImpl final : public Engine {
 
   ~EngineImpl() override {
     {
-      std::lock_guard lock(mutex_);
+      std::lock_guard lock(bell_->mutex);
       stopping_ = true;
     }
-    news_.notify_all();
+    bell_->news.notify_all();
     if (thread_.joinable()) thread_.join();
     if (prefault_.joinable()) prefault_.join();
   }
@@ -90,14 +89,14 @@ class EngineImpl final : public Engine {
 
   chat::BackendState state() const override {
     chat::BackendState state;
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(bell_->mutex);
     state.active = active_;
     state.queued = static_cast<int>(waiting_.size());
     return state;
   }
 
   Counters counters() const override {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(bell_->mutex);
     Counters counters = counters_;
     counters.active = active_;
     counters.queued = static_cast<int>(waiting_.size());
@@ -110,7 +109,7 @@ class EngineImpl final : public Engine {
     HEDGE_TRY_SET(std::unique_ptr<Sequence> sequence, make_sequence(request));
     const std::shared_ptr<Ticket> ticket = sequence->ticket;
     {
-      std::lock_guard lock(mutex_);
+      std::lock_guard lock(bell_->mutex);
       if (stopping_) return make_error(ErrorCode::kUnavailable, "the engine is stopping");
       if (static_cast<int>(waiting_.size()) >= options_.queue_max) {
         ++counters_.requests_rejected;
@@ -121,7 +120,7 @@ class EngineImpl final : public Engine {
       ++counters_.requests;
       waiting_.push_back(std::move(sequence));
     }
-    news_.notify_all();
+    bell_->news.notify_all();
     return std::unique_ptr<chat::Stream>(std::make_unique<TicketStream>(ticket));
   }
 
@@ -176,12 +175,7 @@ class EngineImpl final : public Engine {
     wanted.top = std::max(0, request.top_logprobs);
     wanted.confidence = request.want_confidence;
 
-    auto ticket = std::make_shared<Ticket>();
-    ticket->wake_engine = [this] {
-      // The lock orders this after a check that the engine thread is just making before it sleeps.
-      { std::lock_guard lock(mutex_); }
-      news_.notify_all();
-    };
+    auto ticket = std::make_shared<Ticket>(bell_);
     const size_t prompt_count = tokens.size();
     size_t generated_max = context_ - prompt_count;
     if (request.max_tokens >= 0) generated_max = std::min(generated_max, static_cast<size_t>(request.max_tokens));
@@ -199,19 +193,19 @@ class EngineImpl final : public Engine {
   void loop() {
     while (true) {
       {
-        std::unique_lock lock(mutex_);
-        news_.wait(lock, [this] { return stopping_ || !waiting_.empty() || !running_.empty(); });
+        std::unique_lock lock(bell_->mutex);
+        bell_->news.wait(lock, [this] { return stopping_ || !waiting_.empty() || !running_.empty(); });
         if (stopping_) break;
       }
       drop_cancelled();
       admit();
       if (!step() && !running_.empty()) {
-        std::unique_lock lock(mutex_);
-        news_.wait_for(lock, kLagPoll);
+        std::unique_lock lock(bell_->mutex);
+        bell_->news.wait_for(lock, kLagPoll);
       }
     }
     for (std::unique_ptr<Sequence>& sequence : running_) fail(*sequence);
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(bell_->mutex);
     for (std::unique_ptr<Sequence>& sequence : waiting_) fail(*sequence);
     waiting_.clear();
   }
@@ -230,7 +224,7 @@ class EngineImpl final : public Engine {
         ++i;
       }
     }
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(bell_->mutex);
     const size_t before = waiting_.size();
     std::erase_if(waiting_, [](const std::unique_ptr<Sequence>& s) { return s->ticket->cancelled.load(); });
     counters_.requests_cancelled += before - waiting_.size();
@@ -238,7 +232,7 @@ class EngineImpl final : public Engine {
   }
 
   void count_cancelled(uint64_t n) {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(bell_->mutex);
     counters_.requests_cancelled += n;
   }
 
@@ -252,7 +246,7 @@ class EngineImpl final : public Engine {
     while (running_.size() < slots_.size()) {
       std::unique_ptr<Sequence> sequence;
       {
-        std::lock_guard lock(mutex_);
+        std::lock_guard lock(bell_->mutex);
         if (waiting_.empty()) return;
         if (waits_for_prefix(*waiting_.front())) return;
         sequence = std::move(waiting_.front());
@@ -308,7 +302,7 @@ class EngineImpl final : public Engine {
     slot.tokens.resize(prefix);
     sequence.slot = static_cast<int>(chosen);
     sequence.computed = sequence.cached_tokens = prefix;
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(bell_->mutex);
     counters_.prompt_tokens += sequence.prompt_tokens;
     counters_.cached_tokens += prefix;
   }
@@ -356,7 +350,7 @@ class EngineImpl final : public Engine {
       }
     }
     {
-      std::lock_guard lock(mutex_);
+      std::lock_guard lock(bell_->mutex);
       ++counters_.steps;
       (prefill_rows > 0 ? counters_.prefill_seconds : counters_.decode_seconds) += seconds;
     }
@@ -395,7 +389,7 @@ class EngineImpl final : public Engine {
     }
     sequence.tokens.push_back(id);
     {
-      std::lock_guard lock(mutex_);
+      std::lock_guard lock(bell_->mutex);
       ++counters_.completion_tokens;
     }
     if (tokenizer_->is_end_of_generation(id)) {
@@ -438,7 +432,7 @@ class EngineImpl final : public Engine {
     // The slot is free before the client learns of the end: its next turn finds it.
     release(sequence);
     {
-      std::lock_guard lock(mutex_);
+      std::lock_guard lock(bell_->mutex);
       --active_;
     }
     send(sequence, std::move(done));
@@ -459,9 +453,8 @@ class EngineImpl final : public Engine {
   chat::BackendInfo info_;
   std::vector<int32_t> end_tokens_;
 
-  // Shared with callers, under mutex_.
-  mutable std::mutex mutex_;
-  std::condition_variable news_;
+  // Shared with callers, under its mutex.
+  const std::shared_ptr<Bell> bell_ = std::make_shared<Bell>();
   std::deque<std::unique_ptr<Sequence>> waiting_;
   Counters counters_;
   int active_ = 0;

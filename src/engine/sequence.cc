@@ -21,7 +21,7 @@ Result<chat::Event> TicketStream::next(Deadline deadline) {
 void TicketStream::cancel() {
   if (ticket_->cancelled.exchange(true)) return;
   ticket_->events.close();
-  ticket_->wake_engine();
+  ticket_->bell->ring();
 }
 
 std::string AnswerText::strip(std::string text) {

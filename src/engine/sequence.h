@@ -3,9 +3,10 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
-#include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,13 +20,27 @@
 
 namespace hedge::engine {
 
+// What wakes the engine thread. Shared with the tickets, because a stream may outlive its engine.
+struct Bell {
+  std::mutex mutex;
+  std::condition_variable news;
+
+  // The lock orders the ring after a check that the engine thread is just making before it sleeps.
+  void ring() {
+    { std::lock_guard lock(mutex); }
+    news.notify_all();
+  }
+};
+
 // Between the engine thread (pushes) and the consumer of the stream (pops, cancels).
 struct Ticket {
   // A slow consumer may lag by so many tokens before its sequence is left out of the batch.
   static constexpr size_t kEventsMax = 256;
   Channel<Result<chat::Event>> events{kEventsMax};
   std::atomic<bool> cancelled{false};
-  std::function<void()> wake_engine;  // set before the ticket is shared
+  const std::shared_ptr<Bell> bell;
+
+  explicit Ticket(std::shared_ptr<Bell> engine_bell) : bell(std::move(engine_bell)) {}
 };
 
 class TicketStream final : public chat::Stream {
