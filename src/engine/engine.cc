@@ -142,15 +142,24 @@ class EngineImpl final : public Engine {
     return tokenizer_->encode(text, {!format_->renders_bos(), true});
   }
 
-  // Takes the tokens of a word that was cut off the end of the prompt; returns their bytes.
+  // Takes the tokens of a word that was cut off the end of the prompt; returns their bytes, whole characters.
   std::string take_broken_word(std::vector<int32_t>& tokens, std::string_view prefix) const {
+    std::vector<int32_t> taken;  // last one first
     std::string word;
-    for (size_t taken = 0; taken < kHealTokensMax && tokens.size() > 1; ++taken) {
+    while (taken.size() < kHealTokensMax && tokens.size() > 1) {
       const std::string_view bytes = tokenizer_->token_bytes(tokens.back());
       if (bytes.empty() || word.size() + bytes.size() > prefix.size()) break;
       word.insert(0, bytes);
+      taken.push_back(tokens.back());
       tokens.pop_back();
       if (word.front() == ' ' || word.front() == '\n' || word.front() == '\t') break;
+    }
+    // The answer's text is cut after `word`; inside a character there is no such place.
+    const auto splits_character = [&] { return !word.empty() && (static_cast<unsigned char>(word.front()) & 0xC0) == 0x80; };
+    while (splits_character()) {
+      word.erase(0, tokenizer_->token_bytes(taken.back()).size());
+      tokens.push_back(taken.back());
+      taken.pop_back();
     }
     return word;
   }
