@@ -34,7 +34,8 @@ TEST(Bytes, CheckedArithmeticReportsOverflow) {
 }
 
 Result<int> half_of(int value) {
-  if (value % 2 != 0) return make_error(ErrorCode::kInvalidArgument, "expected an even number, got " + std::to_string(value));
+  if (value % 2 != 0)
+    return make_error(ErrorCode::kInvalidArgument, "expected an even number, got " + std::to_string(value));
   return value / 2;
 }
 Result<int> quarter_of(int value) {

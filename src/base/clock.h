@@ -20,7 +20,8 @@ inline double seconds_since(SteadyClock::time_point start) {
 
 // Milliseconds since 1970-01-01 UTC.
 inline int64_t unix_time_ms() {
-  return std::chrono::duration_cast<Milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<Milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 }  // namespace hedge

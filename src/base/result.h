@@ -1,5 +1,6 @@
 // Errors as values. What can fail returns Result<T> or Status; only our own bugs end the process (check.h).
-// Error::detail is for people: it says what was expected and what came, and carries no prompt text, key or file content.
+// Error::detail is for people: it says what was expected and what came, and carries no prompt text, key or
+// file content.
 #pragma once
 
 #include <cstdint>
@@ -15,18 +16,18 @@
 namespace hedge {
 
 enum class ErrorCode : uint8_t {
-  kInvalidArgument,   // The caller's request is wrong; retrying it unchanged fails again.
-  kContextExceeded,   // Prompt plus answer do not fit the context; detail gives both lengths.
-  kNotFound,          // The named thing does not exist.
-  kCorrupt,           // Bytes from disk or network break their format.
-  kUnsupported,       // Valid, but this build or model cannot do it.
-  kPermission,        // Credentials are missing or wrong.
-  kExhausted,         // A fixed limit is reached: queue slots, budget, KV cells. May work later.
-  kUnavailable,       // An upstream or device is down; another route may work.
-  kTimeout,           // A deadline passed.
-  kCancelled,         // The consumer gave up.
-  kIo,                // The operating system failed a call.
-  kInternal,          // A bug of ours that was caught before it did harm.
+  kInvalidArgument,  // The caller's request is wrong; retrying it unchanged fails again.
+  kContextExceeded,  // Prompt plus answer do not fit the context; detail gives both lengths.
+  kNotFound,         // The named thing does not exist.
+  kCorrupt,          // Bytes from disk or network break their format.
+  kUnsupported,      // Valid, but this build or model cannot do it.
+  kPermission,       // Credentials are missing or wrong.
+  kExhausted,        // A fixed limit is reached: queue slots, budget, KV cells. May work later.
+  kUnavailable,      // An upstream or device is down; another route may work.
+  kTimeout,          // A deadline passed.
+  kCancelled,        // The consumer gave up.
+  kIo,               // The operating system failed a call.
+  kInternal,         // A bug of ours that was caught before it did harm.
 };
 
 // Stable lower-case name of a code, for logs and JSON ("invalid_argument").
@@ -35,8 +36,8 @@ const char* to_string(ErrorCode code);
 struct Error {
   ErrorCode code = ErrorCode::kInternal;
   std::string detail;
-  std::string field;        // The request field at fault ("messages[0].role"), empty when none is.
-  int retry_after_ms = 0;   // For kExhausted and kUnavailable: when a retry may work; 0 when unknown.
+  std::string field;       // The request field at fault ("messages[0].role"), empty when none is.
+  int retry_after_ms = 0;  // For kExhausted and kUnavailable: when a retry may work; 0 when unknown.
 
   // "code: detail", for logs and the command line.
   std::string to_text() const;
@@ -115,9 +116,9 @@ using Status = Result<void>;
 #define HEDGE_CONCAT(a, b) HEDGE_CONCAT_INNER(a, b)
 
 // Returns the error of a Status or Result expression to the caller; goes on otherwise.
-#define HEDGE_TRY(expression)                                          \
-  do {                                                                 \
-    auto hedge_try_status = (expression);                              \
+#define HEDGE_TRY(expression)                                               \
+  do {                                                                      \
+    auto hedge_try_status = (expression);                                   \
     if (!hedge_try_status.ok()) return std::move(hedge_try_status).error(); \
   } while (false)
 

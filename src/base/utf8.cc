@@ -20,17 +20,23 @@ size_t announced_length(uint8_t lead) {
 bool continuation_ok(uint8_t lead, size_t index, uint8_t byte) {
   if (index == 1) {
     switch (lead) {
-      case 0xe0: return byte >= 0xa0 && byte <= 0xbf;
-      case 0xed: return byte >= 0x80 && byte <= 0x9f;
-      case 0xf0: return byte >= 0x90 && byte <= 0xbf;
-      case 0xf4: return byte >= 0x80 && byte <= 0x8f;
-      default: break;
+      case 0xe0:
+        return byte >= 0xa0 && byte <= 0xbf;
+      case 0xed:
+        return byte >= 0x80 && byte <= 0x9f;
+      case 0xf0:
+        return byte >= 0x90 && byte <= 0xbf;
+      case 0xf4:
+        return byte >= 0x80 && byte <= 0x8f;
+      default:
+        break;
     }
   }
   return (byte & 0xc0) == 0x80;
 }
 
-// Length of the valid character at `position`, or 0; `matched` is the number of bytes that could belong to one.
+// Length of the valid character at `position`, or 0; `matched` is the number of bytes that could belong to
+// one.
 size_t valid_length(std::string_view bytes, size_t position, size_t& matched) {
   const uint8_t lead = static_cast<uint8_t>(bytes[position]);
   const size_t length = announced_length(lead);

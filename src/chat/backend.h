@@ -1,5 +1,5 @@
-// The waist of Hedge. The local engine, every upstream, the router over them, the session recorder over the router and
-// every test fake are a Backend; nothing above knows which.
+// The waist of Hedge. The local engine, every upstream, the router over them, the session recorder over the
+// router and every test fake are a Backend; nothing above knows which.
 #pragma once
 
 #include <memory>
@@ -12,14 +12,14 @@
 
 namespace hedge::chat {
 
-// A running answer. One thread consumes it; cancel() may come from any thread. The destructor cancels and lets go of
-// everything the answer held; it does not wait for the network.
+// A running answer. One thread consumes it; cancel() may come from any thread. The destructor cancels and
+// lets go of everything the answer held; it does not wait for the network.
 class Stream {
  public:
   virtual ~Stream() = default;
 
-  // Blocks until the next event or the deadline. kTimeout means that none came yet and the stream goes on; any other
-  // error ends it. After Done, an error or cancel() every call gives kCancelled.
+  // Blocks until the next event or the deadline. kTimeout means that none came yet and the stream goes on;
+  // any other error ends it. After Done, an error or cancel() every call gives kCancelled.
   virtual Result<Event> next(Deadline deadline) = 0;
 
   // Stops the work within one decode step or network read; a blocked next() returns kCancelled.
@@ -35,8 +35,8 @@ struct BackendState {
 };
 
 struct BackendInfo {
-  std::string name;   // "local" or the configured name of the upstream
-  std::string model;  // served model name
+  std::string name;        // "local" or the configured name of the upstream
+  std::string model;       // served model name
   int context_tokens = 0;  // 0: unknown
 };
 

@@ -4,27 +4,36 @@ namespace hedge::chat {
 
 const char* to_string(Role role) {
   switch (role) {
-    case Role::kSystem: return "system";
-    case Role::kUser: return "user";
-    case Role::kAssistant: return "assistant";
-    case Role::kTool: return "tool";
+    case Role::kSystem:
+      return "system";
+    case Role::kUser:
+      return "user";
+    case Role::kAssistant:
+      return "assistant";
+    case Role::kTool:
+      return "tool";
   }
   return "user";
 }
 
 const char* to_string(Route route) {
   switch (route) {
-    case Route::kAuto: return "auto";
-    case Route::kLocal: return "local";
-    case Route::kUpstream: return "upstream";
+    case Route::kAuto:
+      return "auto";
+    case Route::kLocal:
+      return "local";
+    case Route::kUpstream:
+      return "upstream";
   }
   return "auto";
 }
 
 const char* to_string(FinishReason reason) {
   switch (reason) {
-    case FinishReason::kStop: return "stop";
-    case FinishReason::kLength: return "length";
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
   }
   return "stop";
 }

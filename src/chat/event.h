@@ -1,5 +1,5 @@
-// What an answer is made of. A stream is Started, then any number of Delta and Switched, then Done; or it ends in an
-// error. Nothing comes after Done or an error.
+// What an answer is made of. A stream is Started, then any number of Delta and Switched, then Done; or it
+// ends in an error. Nothing comes after Done or an error.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,8 @@ struct TokenLogprob {
 // Facts about one generated token, from the local model's distribution before any sampling filter.
 struct TokenInfo {
   TokenLogprob chosen;
-  float margin = 0;   // probability of the best token minus that of the second best, 0..1 (with want_confidence)
+  float margin =
+      0;  // probability of the best token minus that of the second best, 0..1 (with want_confidence)
   float entropy = 0;  // of the next-token distribution, in nats (with want_confidence)
   std::vector<TokenLogprob> top;
 };
@@ -44,8 +45,9 @@ struct Started {
   int cached_tokens = 0;
 };
 
-// A piece of the answer. `text` is whole UTF-8 characters, and empty while a character or a possible stop string is
-// still incomplete. A local engine sends one Delta per token (tokens.size() == 1); upstreams may know no tokens.
+// A piece of the answer. `text` is whole UTF-8 characters, and empty while a character or a possible stop
+// string is still incomplete. A local engine sends one Delta per token (tokens.size() == 1); upstreams may
+// know no tokens.
 struct Delta {
   std::string text;
   std::vector<TokenInfo> tokens;

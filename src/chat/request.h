@@ -1,4 +1,5 @@
-// What a client asks, free of any wire form. The same value goes to the local engine, to an upstream and to a fake.
+// What a client asks, free of any wire form. The same value goes to the local engine, to an upstream and to a
+// fake.
 #pragma once
 
 #include <cstdint>
@@ -59,15 +60,16 @@ struct Request {
 
   // The assistant's turn already begins with this text; the answer continues it and does not repeat it.
   std::string assistant_prefix;
-  // The prefix may end inside a word: re-generate its last token under the constraint that it begins with what stands.
+  // The prefix may end inside a word: re-generate its last token under the constraint that it begins with
+  // what stands.
   bool heal_prefix = false;
 
   Sampling sampling;
-  int max_tokens = -1;             // -1: until the end of turn or the context is full
-  std::vector<std::string> stop;   // the answer ends before the first of these
+  int max_tokens = -1;            // -1: until the end of turn or the context is full
+  std::vector<std::string> stop;  // the answer ends before the first of these
   bool ignore_eos = false;
-  bool want_confidence = false;    // fill TokenInfo::margin and entropy
-  int top_logprobs = -1;           // -1: none; 0: of the chosen token; n: also of the n best
+  bool want_confidence = false;  // fill TokenInfo::margin and entropy
+  int top_logprobs = -1;         // -1: none; 0: of the chosen token; n: also of the n best
 
   Routing routing;
 };

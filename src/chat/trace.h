@@ -16,13 +16,14 @@ struct Segment {
   bool operator==(const Segment&) const = default;
 };
 
-// One step of the decision: a gate that matched, a signal that crossed its threshold, an upstream that failed.
+// One step of the decision: a gate that matched, a signal that crossed its threshold, an upstream that
+// failed.
 struct Step {
-  int64_t at_ms = 0;       // since the request came in
-  std::string what;        // stable name: "gate.personal_data", "confidence.first", "upstream.failed"
-  std::string detail;      // for people; never prompt text
-  double value = 0;        // the measured figure, where there is one
-  double threshold = 0;    // what it was held against
+  int64_t at_ms = 0;     // since the request came in
+  std::string what;      // stable name: "gate.personal_data", "confidence.first", "upstream.failed"
+  std::string detail;    // for people; never prompt text
+  double value = 0;      // the measured figure, where there is one
+  double threshold = 0;  // what it was held against
 };
 
 struct Trace {
@@ -32,8 +33,8 @@ struct Trace {
   std::vector<std::string> reasons;  // the `what` of the steps that decided
   std::vector<Segment> segments;
   std::vector<Step> steps;
-  // Prompt and completion tokens that upstreams worked on for this answer, as they reported them; counts against the
-  // budget.
+  // Prompt and completion tokens that upstreams worked on for this answer, as they reported them; counts
+  // against the budget.
   int64_t upstream_tokens = 0;
   int64_t created_ms = 0;  // unix time
   double total_ms = 0;

@@ -1,5 +1,6 @@
-// The engine thread's loop: admit waiting requests to slots, build one batch of decodes and prompt pieces, run it, choose
-// and send tokens. It sleeps on a condition variable when nothing is to be done: an idle engine does not wake up.
+// The engine thread's loop: admit waiting requests to slots, build one batch of decodes and prompt pieces,
+// run it, choose and send tokens. It sleeps on a condition variable when nothing is to be done: an idle
+// engine does not wake up.
 #include "engine/engine.h"
 
 #include <algorithm>
@@ -44,10 +45,15 @@ class EngineImpl final : public Engine {
  public:
   EngineImpl(std::unique_ptr<model::Model> model, std::unique_ptr<text::Tokenizer> tokenizer,
              std::unique_ptr<text::PromptFormat> format, const Options& options, int context)
-      : model_(std::move(model)), tokenizer_(std::move(tokenizer)), format_(std::move(format)), options_(options),
-        context_(static_cast<size_t>(context)), scratch_(static_cast<size_t>(model_->config().vocab)) {
+      : model_(std::move(model)),
+        tokenizer_(std::move(tokenizer)),
+        format_(std::move(format)),
+        options_(options),
+        context_(static_cast<size_t>(context)),
+        scratch_(static_cast<size_t>(model_->config().vocab)) {
     info_.name = "local";
-    info_.model = options.alias.empty() ? std::filesystem::path(model_->file().path()).stem().string() : options.alias;
+    info_.model =
+        options.alias.empty() ? std::filesystem::path(model_->file().path()).stem().string() : options.alias;
     info_.context_tokens = context;
     for (text::TokenId id = 0; id < tokenizer_->vocab_size(); ++id) {
       if (tokenizer_->is_end_of_generation(id)) end_tokens_.push_back(id);
@@ -113,7 +119,9 @@ class EngineImpl final : public Engine {
       if (stopping_) return make_error(ErrorCode::kUnavailable, "the engine is stopping");
       if (static_cast<int>(waiting_.size()) >= options_.queue_max) {
         ++counters_.requests_rejected;
-        Error error = make_error(ErrorCode::kExhausted, "the queue is full: " + std::to_string(options_.queue_max) + " requests wait already");
+        Error error =
+            make_error(ErrorCode::kExhausted,
+                       "the queue is full: " + std::to_string(options_.queue_max) + " requests wait already");
         error.retry_after_ms = 1000;
         return error;
       }
@@ -131,8 +139,10 @@ class EngineImpl final : public Engine {
     if (!request.prompt_tokens.empty()) {
       for (const int32_t id : request.prompt_tokens) {
         if (!tokenizer_->valid(id)) {
-          return make_error(ErrorCode::kInvalidArgument, "token ids: expected 0 to " + std::to_string(tokenizer_->vocab_size() - 1) +
-                                                             ", got " + std::to_string(id), "prompt");
+          return make_error(ErrorCode::kInvalidArgument,
+                            "token ids: expected 0 to " + std::to_string(tokenizer_->vocab_size() - 1) +
+                                ", got " + std::to_string(id),
+                            "prompt");
         }
       }
       return request.prompt_tokens;
@@ -155,7 +165,9 @@ class EngineImpl final : public Engine {
       if (word.front() == ' ' || word.front() == '\n' || word.front() == '\t') break;
     }
     // The answer's text is cut after `word`; inside a character there is no such place.
-    const auto splits_character = [&] { return !word.empty() && (static_cast<unsigned char>(word.front()) & 0xC0) == 0x80; };
+    const auto splits_character = [&] {
+      return !word.empty() && (static_cast<unsigned char>(word.front()) & 0xC0) == 0x80;
+    };
     while (splits_character()) {
       word.erase(0, tokenizer_->token_bytes(taken.back()).size());
       tokens.push_back(taken.back());
@@ -167,17 +179,20 @@ class EngineImpl final : public Engine {
   Result<std::unique_ptr<Sequence>> make_sequence(const chat::Request& request) {
     HEDGE_TRY_SET(std::vector<int32_t> tokens, prompt_tokens(request));
     std::string must;
-    if (request.heal_prefix && !request.assistant_prefix.empty()) must = take_broken_word(tokens, request.assistant_prefix);
+    if (request.heal_prefix && !request.assistant_prefix.empty())
+      must = take_broken_word(tokens, request.assistant_prefix);
     if (tokens.empty()) return make_error(ErrorCode::kInvalidArgument, "the prompt is empty", "prompt");
     if (tokens.size() >= context_) {
       return make_error(ErrorCode::kContextExceeded, "the prompt has " + std::to_string(tokens.size()) +
-                                                         " tokens, but the context holds " + std::to_string(context_) +
+                                                         " tokens, but the context holds " +
+                                                         std::to_string(context_) +
                                                          " tokens, the answer included");
     }
     std::vector<std::string> stops = request.stop;
     const bool transcript = !request.raw && !format_->has_template();
     // A transcript's next turn is its end of turn: ignore_eos writes past it as past an end token.
-    if (!request.raw && !request.ignore_eos) stops.insert(stops.end(), format_->stops().begin(), format_->stops().end());
+    if (!request.raw && !request.ignore_eos)
+      stops.insert(stops.end(), format_->stops().begin(), format_->stops().end());
     const uint64_t seed = request.sampling.seed ? *request.sampling.seed : std::random_device{}();
     InfoWanted wanted;
     wanted.logprob = request.top_logprobs >= 0;
@@ -187,7 +202,8 @@ class EngineImpl final : public Engine {
     auto ticket = std::make_shared<Ticket>(bell_);
     const size_t prompt_count = tokens.size();
     size_t generated_max = context_ - prompt_count;
-    if (request.max_tokens >= 0) generated_max = std::min(generated_max, static_cast<size_t>(request.max_tokens));
+    if (request.max_tokens >= 0)
+      generated_max = std::min(generated_max, static_cast<size_t>(request.max_tokens));
     auto sequence = std::make_unique<Sequence>(Sequence{
         std::move(ticket), std::move(tokens), prompt_count, generated_max, must,
         request.ignore_eos ? end_tokens_ : std::vector<int32_t>{}, Sampler(request.sampling, seed), wanted,
@@ -269,8 +285,8 @@ class EngineImpl final : public Engine {
     }
   }
 
-  // A sequence that shares a long prompt with one whose prompt is being computed right now waits for it, instead of
-  // computing the same (several choices of one request, clients with one system prompt).
+  // A sequence that shares a long prompt with one whose prompt is being computed right now waits for it,
+  // instead of computing the same (several choices of one request, clients with one system prompt).
   bool waits_for_prefix(const Sequence& next) const {
     for (const std::unique_ptr<Sequence>& other : running_) {
       if (!other->prefilling()) continue;
@@ -280,11 +296,12 @@ class EngineImpl final : public Engine {
     return false;
   }
 
-  // Chooses the slot and takes over what is already computed: in place where a free slot holds a good part of the prompt,
-  // by copying from another one else.
+  // Chooses the slot and takes over what is already computed: in place where a free slot holds a good part of
+  // the prompt, by copying from another one else.
   void place(Sequence& sequence) {
     const size_t limit = sequence.tokens.size() - 1;  // At least one token has to run, for its logits.
-    size_t best_free = slots_.size(), best_free_prefix = 0, oldest = slots_.size(), best = slots_.size(), best_prefix = 0;
+    size_t best_free = slots_.size(), best_free_prefix = 0, oldest = slots_.size(), best = slots_.size(),
+           best_prefix = 0;
     for (size_t i = 0; i < slots_.size(); ++i) {
       const size_t prefix = common_prefix(slots_[i].tokens, sequence.tokens, limit);
       if (prefix > best_prefix) {
@@ -298,12 +315,14 @@ class EngineImpl final : public Engine {
       }
       if (oldest == slots_.size() || slots_[i].last_used < slots_[oldest].last_used) oldest = i;
     }
-    const bool extends = best_free_prefix * 2 >= slots_[best_free].tokens.size() || best_free_prefix * 2 >= limit;
+    const bool extends =
+        best_free_prefix * 2 >= slots_[best_free].tokens.size() || best_free_prefix * 2 >= limit;
     size_t chosen = best_free_prefix > 0 && extends ? best_free : oldest;
     size_t prefix = common_prefix(slots_[chosen].tokens, sequence.tokens, limit);
     if (best < slots_.size() && best != chosen && best_prefix >= prefix + kSharedPrefixMin) {
       slots_[chosen].cache->copy_prefix(*slots_[best].cache, static_cast<int>(best_prefix));
-      slots_[chosen].tokens.assign(slots_[best].tokens.begin(), slots_[best].tokens.begin() + static_cast<long>(best_prefix));
+      slots_[chosen].tokens.assign(slots_[best].tokens.begin(),
+                                   slots_[best].tokens.begin() + static_cast<long>(best_prefix));
       prefix = best_prefix;
     }
     Slot& slot = slots_[chosen];
@@ -316,8 +335,8 @@ class EngineImpl final : public Engine {
     counters_.cached_tokens += prefix;
   }
 
-  // One batch: every decode whose consumer keeps up, then prompt pieces while rows are left. False when there was
-  // nothing to run.
+  // One batch: every decode whose consumer keeps up, then prompt pieces while rows are left. False when there
+  // was nothing to run.
   bool step() {
     rows_.clear();
     outputs_.clear();
@@ -337,7 +356,8 @@ class EngineImpl final : public Engine {
     forward_->run(rows_, outputs_);
     const size_t vocab = static_cast<size_t>(model_->config().vocab);
     float* logits = nullptr;
-    if (!outputs_.empty()) logits = const_cast<float*>(forward_->logits(0, static_cast<int>(outputs_.size())));
+    if (!outputs_.empty())
+      logits = const_cast<float*>(forward_->logits(0, static_cast<int>(outputs_.size())));
     const double seconds = seconds_since(start);
     size_t output = 0;
     size_t prefill_rows = 0;
@@ -394,7 +414,8 @@ class EngineImpl final : public Engine {
       info.chosen.id = id;
     }
     if (id < 0) {
-      id = sequence.sampler.choose(logits, sequence.tokens, sequence.banned, sequence.wanted, model_->table(), scratch_, info);
+      id = sequence.sampler.choose(logits, sequence.tokens, sequence.banned, sequence.wanted, model_->table(),
+                                   scratch_, info);
     }
     sequence.tokens.push_back(id);
     {
@@ -423,7 +444,8 @@ class EngineImpl final : public Engine {
   }
 
   void send(Sequence& sequence, chat::Event event) {
-    // The channel has room: a full one keeps its sequence out of the batch. push_final covers Started and the last text.
+    // The channel has room: a full one keeps its sequence out of the batch. push_final covers Started and the
+    // last text.
     sequence.ticket->events.push_final(std::move(event));
   }
 
@@ -485,14 +507,17 @@ class EngineImpl final : public Engine {
 
 Status check(const Options& options) {
   const auto bad = [](const char* what, int low, int high, int got) {
-    return make_error(ErrorCode::kInvalidArgument, std::string(what) + ": expected " + std::to_string(low) + " to " +
-                                                       std::to_string(high) + ", got " + std::to_string(got));
+    return make_error(ErrorCode::kInvalidArgument, std::string(what) + ": expected " + std::to_string(low) +
+                                                       " to " + std::to_string(high) + ", got " +
+                                                       std::to_string(got));
   };
   if (options.threads < 0 || options.threads > 256) return bad("threads", 0, 256, options.threads);
-  if (options.context_tokens < 0 || options.context_tokens > 1 << 20) return bad("context", 0, 1 << 20, options.context_tokens);
+  if (options.context_tokens < 0 || options.context_tokens > 1 << 20)
+    return bad("context", 0, 1 << 20, options.context_tokens);
   if (options.slots < 1 || options.slots > kSlotsMax) return bad("slots", 1, kSlotsMax, options.slots);
   if (options.queue_max < 0 || options.queue_max > 4096) return bad("queue", 0, 4096, options.queue_max);
-  if (options.prefill_chunk < 1 || options.prefill_chunk > 4096) return bad("prefill chunk", 1, 4096, options.prefill_chunk);
+  if (options.prefill_chunk < 1 || options.prefill_chunk > 4096)
+    return bad("prefill chunk", 1, 4096, options.prefill_chunk);
   return {};
 }
 
@@ -503,17 +528,21 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::string& path, const Opti
   HEDGE_TRY_SET(std::unique_ptr<model::Model> model, model::Model::load(path, options.threads));
   HEDGE_TRY_SET(std::unique_ptr<text::Tokenizer> tokenizer, text::Tokenizer::load(model->file()));
   if (tokenizer->vocab_size() != model->config().vocab) {
-    return make_error(ErrorCode::kCorrupt, path + ": the tokenizer has " + std::to_string(tokenizer->vocab_size()) +
-                                               " tokens, the embedding " + std::to_string(model->config().vocab));
+    return make_error(ErrorCode::kCorrupt,
+                      path + ": the tokenizer has " + std::to_string(tokenizer->vocab_size()) +
+                          " tokens, the embedding " + std::to_string(model->config().vocab));
   }
-  HEDGE_TRY_SET(std::unique_ptr<text::PromptFormat> format, text::PromptFormat::load(model->file(), *tokenizer));
+  HEDGE_TRY_SET(std::unique_ptr<text::PromptFormat> format,
+                text::PromptFormat::load(model->file(), *tokenizer));
   const int trained = model->config().context;
   int context = options.context_tokens > 0 ? options.context_tokens : std::min(kContextDefault, trained);
   if (context > trained) {
-    return make_error(ErrorCode::kInvalidArgument, "context: the model was trained for " + std::to_string(trained) +
-                                                       " tokens, " + std::to_string(context) + " were asked for");
+    return make_error(ErrorCode::kInvalidArgument, "context: the model was trained for " +
+                                                       std::to_string(trained) + " tokens, " +
+                                                       std::to_string(context) + " were asked for");
   }
-  auto engine = std::make_unique<EngineImpl>(std::move(model), std::move(tokenizer), std::move(format), options, context);
+  auto engine = std::make_unique<EngineImpl>(std::move(model), std::move(tokenizer), std::move(format),
+                                             options, context);
   HEDGE_TRY(engine->begin());
   return std::unique_ptr<Engine>(std::move(engine));
 }

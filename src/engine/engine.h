@@ -1,5 +1,5 @@
-// The local engine: one GGUF model, one engine thread that owns the KV cache and the batch, any number of requests that
-// are decoded together. HTTP threads meet it only through bounded queues.
+// The local engine: one GGUF model, one engine thread that owns the KV cache and the batch, any number of
+// requests that are decoded together. HTTP threads meet it only through bounded queues.
 #pragma once
 
 #include <cstddef>
@@ -20,12 +20,12 @@ struct Config;
 namespace hedge::engine {
 
 struct Options {
-  int threads = 0;             // 0: all cores this process may use
-  int context_tokens = 0;      // per request; 0: the model's own, at most 4096
-  int slots = 4;               // sequences decoded together
-  int queue_max = 32;          // requests that wait for a slot; more get kExhausted
-  int prefill_chunk = 256;     // prompt rows per step, so that decodes go on beside a long prompt
-  std::string alias;           // served model name; empty: the file's name without folder and ".gguf"
+  int threads = 0;          // 0: all cores this process may use
+  int context_tokens = 0;   // per request; 0: the model's own, at most 4096
+  int slots = 4;            // sequences decoded together
+  int queue_max = 32;       // requests that wait for a slot; more get kExhausted
+  int prefill_chunk = 256;  // prompt rows per step, so that decodes go on beside a long prompt
+  std::string alias;        // served model name; empty: the file's name without folder and ".gguf"
 };
 
 // Totals since start, for /metrics. A copy, consistent enough for counters.

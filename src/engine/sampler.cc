@@ -10,10 +10,13 @@ namespace {
 using Candidate = SamplerScratch::Candidate;
 
 constexpr float kBanned = -std::numeric_limits<float>::infinity();
-// Without top-k the nucleus is still looked for among this many best tokens first; a flat distribution takes them all.
+// Without top-k the nucleus is still looked for among this many best tokens first; a flat distribution takes
+// them all.
 constexpr size_t kFirstCandidates = 256;
 
-bool better(const Candidate& a, const Candidate& b) { return a.logit != b.logit ? a.logit > b.logit : a.id < b.id; }
+bool better(const Candidate& a, const Candidate& b) {
+  return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+}
 
 // The `count` best logits, sorted, by a bounded heap: one compare per token once the heap is full.
 void best_candidates(std::span<const float> logits, size_t count, std::vector<Candidate>& out) {
@@ -73,11 +76,13 @@ SamplerScratch::SamplerScratch(size_t vocab) : work(vocab) { candidates.reserve(
 void Sampler::penalize(std::span<float> logits, std::span<const int32_t> history) const {
   const bool repeat = sampling_.repeat_penalty != 1.0f;
   if (!repeat && sampling_.presence_penalty == 0 && sampling_.frequency_penalty == 0) return;
-  const size_t last = sampling_.repeat_last_n < 0 ? history.size() : static_cast<size_t>(sampling_.repeat_last_n);
+  const size_t last =
+      sampling_.repeat_last_n < 0 ? history.size() : static_cast<size_t>(sampling_.repeat_last_n);
   const std::span<const int32_t> recent = history.subspan(history.size() - std::min(last, history.size()));
   for (size_t i = 0; i < recent.size(); ++i) {
     const int32_t id = recent[i];
-    if (std::find(recent.begin(), recent.begin() + static_cast<long>(i), id) != recent.begin() + static_cast<long>(i)) {
+    if (std::find(recent.begin(), recent.begin() + static_cast<long>(i), id) !=
+        recent.begin() + static_cast<long>(i)) {
       continue;  // Each token is penalised once, at its first place.
     }
     const auto count = std::count(recent.begin(), recent.end(), id);
@@ -117,9 +122,9 @@ int32_t Sampler::draw(std::vector<Candidate>& candidates) {
   return candidates[keep - 1].id;
 }
 
-int32_t Sampler::choose(std::span<float> logits, std::span<const int32_t> history, std::span<const int32_t> banned,
-                        const InfoWanted& wanted, const kernels::Table& table, SamplerScratch& scratch,
-                        chat::TokenInfo& info) {
+int32_t Sampler::choose(std::span<float> logits, std::span<const int32_t> history,
+                        std::span<const int32_t> banned, const InfoWanted& wanted,
+                        const kernels::Table& table, SamplerScratch& scratch, chat::TokenInfo& info) {
   float log_norm = 0;
   const bool describe_it = wanted.logprob || wanted.confidence || wanted.top > 0;
   if (describe_it) describe(logits, wanted, table, scratch, info, log_norm);
@@ -127,7 +132,8 @@ int32_t Sampler::choose(std::span<float> logits, std::span<const int32_t> histor
   const bool penalized =
       sampling_.repeat_penalty != 1.0f || sampling_.presence_penalty != 0 || sampling_.frequency_penalty != 0;
   if (penalized) {
-    std::copy(logits.begin(), logits.end(), scratch.work.begin());  // The chosen token's own logit is still needed.
+    std::copy(logits.begin(), logits.end(),
+              scratch.work.begin());  // The chosen token's own logit is still needed.
     penalize(logits, history);
   }
   int32_t id;
@@ -139,11 +145,13 @@ int32_t Sampler::choose(std::span<float> logits, std::span<const int32_t> histor
     if (sampling_.top_k <= 0) {
       // All tokens compete. When the best few do not settle the nucleus and min-p, take and sort every one.
       const float top = scratch.candidates.front().logit;
-      const bool settled = sampling_.min_p > 0 && scratch.candidates.back().logit < top + std::log(sampling_.min_p) &&
+      const bool settled = sampling_.min_p > 0 &&
+                           scratch.candidates.back().logit < top + std::log(sampling_.min_p) &&
                            sampling_.top_p >= 1.0f;
       if (!settled) best_candidates(logits, logits.size(), scratch.candidates);
     }
-    while (scratch.candidates.size() > 1 && scratch.candidates.back().logit == kBanned) scratch.candidates.pop_back();
+    while (scratch.candidates.size() > 1 && scratch.candidates.back().logit == kBanned)
+      scratch.candidates.pop_back();
     id = draw(scratch.candidates);
   }
   info.chosen.id = id;
@@ -152,7 +160,8 @@ int32_t Sampler::choose(std::span<float> logits, std::span<const int32_t> histor
   return id;
 }
 
-int32_t choose_constrained(std::span<const float> logits, const text::Tokenizer& tokenizer, std::string_view must) {
+int32_t choose_constrained(std::span<const float> logits, const text::Tokenizer& tokenizer,
+                           std::string_view must) {
   int32_t best = -1;
   for (size_t i = 0; i < logits.size(); ++i) {
     const int32_t id = static_cast<int32_t>(i);

@@ -1,4 +1,5 @@
-// From logits to the next token. One Sampler per sequence; the scratch is shared by all sequences of the engine thread.
+// From logits to the next token. One Sampler per sequence; the scratch is shared by all sequences of the
+// engine thread.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,7 @@ namespace hedge::engine {
 // Memory for one choice; sized once for the vocabulary, so that a decode step allocates nothing.
 struct SamplerScratch {
   explicit SamplerScratch(size_t vocab);
-  std::vector<float> work;       // [vocab]
+  std::vector<float> work;  // [vocab]
   struct Candidate {
     int32_t id;
     float logit;
@@ -36,11 +37,12 @@ class Sampler {
  public:
   Sampler(const chat::Sampling& sampling, uint64_t seed) : sampling_(sampling), rng_(seed) {}
 
-  // Chooses by penalties, then top-k, top-p, min-p, temperature, as llama.cpp orders them. `history` are the sequence's
-  // tokens so far. `logits` is changed. `banned` (sorted or not) can never be chosen. `info` describes the distribution
-  // before any of this, ids only.
+  // Chooses by penalties, then top-k, top-p, min-p, temperature, as llama.cpp orders them. `history` are the
+  // sequence's tokens so far. `logits` is changed. `banned` (sorted or not) can never be chosen. `info`
+  // describes the distribution before any of this, ids only.
   int32_t choose(std::span<float> logits, std::span<const int32_t> history, std::span<const int32_t> banned,
-                 const InfoWanted& wanted, const kernels::Table& table, SamplerScratch& scratch, chat::TokenInfo& info);
+                 const InfoWanted& wanted, const kernels::Table& table, SamplerScratch& scratch,
+                 chat::TokenInfo& info);
 
  private:
   void penalize(std::span<float> logits, std::span<const int32_t> history) const;
@@ -50,8 +52,9 @@ class Sampler {
   Rng rng_;
 };
 
-// The best token whose bytes agree with `must`, the text that has to come next: it begins with `must`, or `must` begins
-// with it. -1 when there is none.
-int32_t choose_constrained(std::span<const float> logits, const text::Tokenizer& tokenizer, std::string_view must);
+// The best token whose bytes agree with `must`, the text that has to come next: it begins with `must`, or
+// `must` begins with it. -1 when there is none.
+int32_t choose_constrained(std::span<const float> logits, const text::Tokenizer& tokenizer,
+                           std::string_view must);
 
 }  // namespace hedge::engine

@@ -3,7 +3,8 @@
 namespace hedge::engine {
 
 Result<chat::Event> TicketStream::next(Deadline deadline) {
-  if (ended_ || ticket_->cancelled.load()) return make_error(ErrorCode::kCancelled, "the answer has ended or was cancelled");
+  if (ended_ || ticket_->cancelled.load())
+    return make_error(ErrorCode::kCancelled, "the answer has ended or was cancelled");
   std::optional<Result<chat::Event>> event;
   switch (ticket_->events.pop(event, deadline)) {
     case Channel<Result<chat::Event>>::Pop::kTimeout:
@@ -11,7 +12,8 @@ Result<chat::Event> TicketStream::next(Deadline deadline) {
     case Channel<Result<chat::Event>>::Pop::kClosed:
       ended_ = true;
       return make_error(ErrorCode::kCancelled, "the answer was cancelled");
-    case Channel<Result<chat::Event>>::Pop::kValue: break;
+    case Channel<Result<chat::Event>>::Pop::kValue:
+      break;
   }
   if (ticket_->cancelled.load()) return make_error(ErrorCode::kCancelled, "the answer was cancelled");
   if (!event->ok() || std::holds_alternative<chat::Done>(event->value())) ended_ = true;

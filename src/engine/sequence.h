@@ -1,5 +1,5 @@
-// One request inside the engine, from its place in the queue to its last event. Owned by the engine thread once admitted;
-// the Ticket is what it shares with the consumer.
+// One request inside the engine, from its place in the queue to its last event. Owned by the engine thread
+// once admitted; the Ticket is what it shares with the consumer.
 #pragma once
 
 #include <atomic>
@@ -59,10 +59,14 @@ class TicketStream final : public chat::Stream {
 // The text side of an answer: tokens in, text that may be sent out.
 class AnswerText {
  public:
-  // strip_bytes: so many bytes are already known to the client (a healed prefix); strip_space: one leading space is
-  // dropped (a transcript's answer).
-  AnswerText(const text::Tokenizer& tokenizer, std::vector<std::string> stops, size_t strip_bytes, bool strip_space)
-      : detokenizer_(tokenizer), stops_(std::move(stops)), strip_bytes_(strip_bytes), strip_space_(strip_space) {}
+  // strip_bytes: so many bytes are already known to the client (a healed prefix); strip_space: one leading
+  // space is dropped (a transcript's answer).
+  AnswerText(const text::Tokenizer& tokenizer, std::vector<std::string> stops, size_t strip_bytes,
+             bool strip_space)
+      : detokenizer_(tokenizer),
+        stops_(std::move(stops)),
+        strip_bytes_(strip_bytes),
+        strip_space_(strip_space) {}
 
   std::string push(text::TokenId id) { return stops_.push(strip(detokenizer_.push(id))); }
   std::string flush() { return stops_.push(strip(detokenizer_.flush())) + stops_.flush(); }
@@ -91,7 +95,7 @@ struct Sequence {
 
   // Set on admission.
   int slot = -1;
-  size_t computed = 0;          // tokens whose keys and values are in the slot
+  size_t computed = 0;  // tokens whose keys and values are in the slot
   size_t cached_tokens = 0;
   double prefill_ms = 0;
   SteadyClock::time_point decode_start{};

@@ -8,7 +8,8 @@
 namespace hedge::kernels {
 namespace {
 
-static_assert(kTypes == quant::kTypeCount, "kernels::kTypes must equal the number of lines in quant/type_list.inc");
+static_assert(kTypes == quant::kTypeCount,
+              "kernels::kTypes must equal the number of lines in quant/type_list.inc");
 
 bool has_avx2() {
 #if defined(__x86_64__)
@@ -63,8 +64,8 @@ Status choose(std::string_view name) {
   for (const Level& level : level_list()) {
     if (level.name == name) {
       if (!level.usable) {
-        return make_error(ErrorCode::kUnsupported,
-                          "kernel level '" + std::string(name) + "' was asked for, but this CPU cannot run it");
+        return make_error(ErrorCode::kUnsupported, "kernel level '" + std::string(name) +
+                                                       "' was asked for, but this CPU cannot run it");
       }
       chosen() = level.table;
       return {};

@@ -12,14 +12,14 @@ namespace hedge::kernels {
 struct Level {
   std::string_view name;  // "scalar", "avx2", "avx512": also the values of HEDGE_ISA
   const Table* table;
-  bool usable;            // on this machine
+  bool usable;  // on this machine
 };
 
 // Best first.
 std::span<const Level> levels();
 
-// Takes the level by name, or the best usable one when the name is empty. An unknown name or one that this machine
-// cannot run is an error, never a silent fallback. Call before the first model is loaded.
+// Takes the level by name, or the best usable one when the name is empty. An unknown name or one that this
+// machine cannot run is an error, never a silent fallback. Call before the first model is loaded.
 Status choose(std::string_view name);
 
 // The chosen level; the best usable one when choose() was not called.

@@ -1,13 +1,13 @@
 // The kernels of one instruction-set level as a table of plain functions, chosen once at start.
 //
-// Matrix product, all quantised types alike: a stored weight row is unpacked to unsigned bytes u with one scale d and one
-// minimum m per group, w = d * u + m (Q8_0: u = q + 128, m = -128 d; Q4_0: m = -8 d; ...). Activations are int8 with one
-// scale per 32. So out = sum over groups of (d * da) * sum(u * a) + m * (da * sum(a)), with integer inner sums.
-// Nothing is repacked in memory: a row (few activation rows) or a panel of rows (many) is unpacked into cache, used, and
-// forgotten.
+// Matrix product, all quantised types alike: a stored weight row is unpacked to unsigned bytes u with one
+// scale d and one minimum m per group, w = d * u + m (Q8_0: u = q + 128, m = -128 d; Q4_0: m = -8 d; ...).
+// Activations are int8 with one scale per 32. So out = sum over groups of (d * da) * sum(u * a) + m * (da *
+// sum(a)), with integer inner sums. Nothing is repacked in memory: a row (few activation rows) or a panel of
+// rows (many) is unpacked into cache, used, and forgotten.
 //
-// C-compatible types only: level folders include this header and intrinsics, never the standard library, so that no
-// AVX copy of a template can be linked into generic code.
+// C-compatible types only: level folders include this header and intrinsics, never the standard library, so
+// that no AVX copy of a template can be linked into generic code.
 #pragma once
 
 #include <stddef.h>
@@ -15,21 +15,22 @@
 
 namespace hedge::kernels {
 
-inline constexpr size_t kActGroup = 32;      // activations per scale
-inline constexpr size_t kRowPad = 64;        // unpacked rows and activation rows are zero-padded to this many values
-inline constexpr size_t kColumnsMax = 65536; // widest matrix that a row buffer is made for
-inline constexpr size_t kTypes = 11;         // entries of quant/type_list.inc (checked in dispatch.cc)
+inline constexpr size_t kActGroup = 32;  // activations per scale
+inline constexpr size_t kRowPad =
+    64;  // unpacked rows and activation rows are zero-padded to this many values
+inline constexpr size_t kColumnsMax = 65536;  // widest matrix that a row buffer is made for
+inline constexpr size_t kTypes = 11;          // entries of quant/type_list.inc (checked in dispatch.cc)
 
-// By quant::Type: the largest unpacked value. Levels without a 32-bit dot product sum in 16 bits for as long as it allows.
-// The float types have none.
+// By quant::Type: the largest unpacked value. Levels without a 32-bit dot product sum in 16 bits for as long
+// as it allows. The float types have none.
 inline constexpr uint8_t kUnpackedMax[kTypes] = {0, 0, 15, 15, 31, 31, 255, 15, 31, 63, 0};
 
 // Rows of activations, quantised. Row r: q + r * q_stride, and so on. Padding is zero.
 struct Activations {
-  int8_t* q;         // [rows, q_stride]       q_stride = columns rounded up to kRowPad
-  float* d;          // [rows, group_stride]   scale of each group of 32
-  float* s;          // [rows, group_stride]   d * sum of q over the group
-  float* s16;        // [rows, 2*group_stride] the same over halves of a group, for types with groups of 16
+  int8_t* q;   // [rows, q_stride]       q_stride = columns rounded up to kRowPad
+  float* d;    // [rows, group_stride]   scale of each group of 32
+  float* s;    // [rows, group_stride]   d * sum of q over the group
+  float* s16;  // [rows, 2*group_stride] the same over halves of a group, for types with groups of 16
   size_t q_stride;
   size_t group_stride;  // in floats; a multiple of 16
 };
@@ -44,14 +45,15 @@ struct UnpackedRow {
 
 using UnpackFn = void (*)(const void* blocks, size_t columns, UnpackedRow out);
 
-// A panel: `panel_rows` unpacked weight rows in the order of the level that packed it. The vector levels interleave them by
-// four columns, as their dot-product instructions want it (the shapes below); the scalar level keeps rows whole.
+// A panel: `panel_rows` unpacked weight rows in the order of the level that packed it. The vector levels
+// interleave them by four columns, as their dot-product instructions want it (the shapes below); the scalar
+// level keeps rows whole.
 struct Panel {
-  uint8_t* u;  // [columns/4, panel_rows, 4]
-  float* d;    // [groups, panel_rows]
-  float* m;    // [groups, panel_rows]
-  size_t columns;   // multiple of 32
-  size_t group;     // 32 or 16
+  uint8_t* u;           // [columns/4, panel_rows, 4]
+  float* d;             // [groups, panel_rows]
+  float* m;             // [groups, panel_rows]
+  size_t columns;       // multiple of 32
+  size_t group;         // 32 or 16
   uint8_t u_max = 255;  // as in UnpackedRow
 };
 
@@ -66,10 +68,10 @@ struct Table {
   UnpackFn unpack[kTypes];
 
   // out[r * out_stride] = dot(row, activation row r) for r < rows. group is 32 or 16.
-  void (*dot_unpacked)(const UnpackedRow* row, size_t columns, size_t group, const Activations* act, size_t rows,
-                       float* out, size_t out_stride);
-  // Direct dot of n_rows stored rows with ONE activation row; null where a type has no such kernel (then unpack +
-  // dot_unpacked is used). `blocks_end` is the end of readable memory of the tensor.
+  void (*dot_unpacked)(const UnpackedRow* row, size_t columns, size_t group, const Activations* act,
+                       size_t rows, float* out, size_t out_stride);
+  // Direct dot of n_rows stored rows with ONE activation row; null where a type has no such kernel (then
+  // unpack + dot_unpacked is used). `blocks_end` is the end of readable memory of the tensor.
   void (*dot_direct[kTypes])(const void* blocks, size_t row_bytes, size_t columns, size_t n_rows,
                              const Activations* act, float* out);
 
@@ -95,11 +97,12 @@ struct Table {
   float (*max_of)(const float* x, size_t n);
   void (*scale)(float factor, float* x, size_t n);
   // c[i][j] += sum over k of a[i][k] * b[k][j] for i < m, j < n; n is a multiple of 16. beta 0 overwrites.
-  void (*sgemm)(const float* a, size_t lda, const float* b, size_t ldb, float* c, size_t ldc, size_t m, size_t n,
-                size_t k, int accumulate);
+  void (*sgemm)(const float* a, size_t lda, const float* b, size_t ldb, float* c, size_t ldc, size_t m,
+                size_t n, size_t k, int accumulate);
 
-  // The level's best instructions on registers alone, `iterations` times: what `hedge doctor` calls the arithmetic limit.
-  // Return the operations done (a multiply and an add count as two); `sink` receives something that depends on all.
+  // The level's best instructions on registers alone, `iterations` times: what `hedge doctor` calls the
+  // arithmetic limit. Return the operations done (a multiply and an add count as two); `sink` receives
+  // something that depends on all.
   double (*int8_peak)(size_t iterations, float* sink);
   double (*f32_peak)(size_t iterations, float* sink);
 };

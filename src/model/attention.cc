@@ -13,8 +13,10 @@ int first_visible(const AttentionInput& in, int position) {
   return in.window > 0 ? std::max(0, position - in.window + 1) : 0;
 }
 
-// Keys of the tile, transposed to [head_dim, kAttentionTile]; values as they are. Missing positions become zero.
-void load_tile(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in, size_t begin, size_t count) {
+// Keys of the tile, transposed to [head_dim, kAttentionTile]; values as they are. Missing positions become
+// zero.
+void load_tile(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in, size_t begin,
+               size_t count) {
   const size_t dim = in.head_dim;
   for (size_t p = 0; p < kAttentionTile; ++p) {
     if (p < count) {
@@ -30,9 +32,13 @@ void load_tile(const kernels::Table& table, AttentionScratch& s, const Attention
 }  // namespace
 
 AttentionScratch::AttentionScratch(size_t head_dim, size_t context_tokens)
-    : scores(context_tokens), queries(kAttentionQueriesMax * head_dim), keys(head_dim * kAttentionTile),
-      values(kAttentionTile * head_dim), weights(kAttentionQueriesMax * kAttentionTile),
-      sums(kAttentionQueriesMax * head_dim), row(head_dim) {}
+    : scores(context_tokens),
+      queries(kAttentionQueriesMax * head_dim),
+      keys(head_dim * kAttentionTile),
+      values(kAttentionTile * head_dim),
+      weights(kAttentionQueriesMax * kAttentionTile),
+      sums(kAttentionQueriesMax * head_dim),
+      row(head_dim) {}
 
 void attend_single(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in, size_t head) {
   const size_t dim = in.head_dim;
@@ -69,8 +75,8 @@ void attend_tiled(const kernels::Table& table, AttentionScratch& s, const Attent
   for (size_t tile = begin; tile < end; tile += kAttentionTile) {
     const size_t count = std::min(kAttentionTile, end - tile);
     load_tile(table, s, in, tile, count);
-    table.sgemm(s.queries.data(), dim, s.keys.data(), kAttentionTile, s.weights.data(), kAttentionTile, queries,
-                kAttentionTile, dim, 0);
+    table.sgemm(s.queries.data(), dim, s.keys.data(), kAttentionTile, s.weights.data(), kAttentionTile,
+                queries, kAttentionTile, dim, 0);
     for (size_t i = 0; i < queries; ++i) {
       const int position = in.first_position + static_cast<int>(i / in.heads);
       const size_t low = std::max(tile, static_cast<size_t>(first_visible(in, position)));
@@ -88,7 +94,8 @@ void attend_tiled(const kernels::Table& table, AttentionScratch& s, const Attent
       total[i] = total[i] * shrink + table.exp_sum(w + (low - tile), higher, high - low);
       if (shrink != 1.0f) table.scale(shrink, &s.sums[i * dim], dim);
     }
-    table.sgemm(s.weights.data(), kAttentionTile, s.values.data(), dim, s.sums.data(), dim, queries, dim, count, 1);
+    table.sgemm(s.weights.data(), kAttentionTile, s.values.data(), dim, s.sums.data(), dim, queries, dim,
+                count, 1);
   }
   for (size_t r = 0; r < rows; ++r) {
     for (size_t h = 0; h < in.heads; ++h) {

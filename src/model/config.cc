@@ -30,13 +30,14 @@ constexpr uint64_t kContextMax = 1 << 24;
 Result<int> bounded(const gguf::File& file, const std::string& key, uint64_t low, uint64_t high) {
   HEDGE_TRY_SET(const uint64_t value, file.get_uint(key));
   if (value < low || value > high) {
-    return make_error(ErrorCode::kCorrupt, key + ": expected " + std::to_string(low) + " to " + std::to_string(high) +
-                                               ", got " + std::to_string(value));
+    return make_error(ErrorCode::kCorrupt, key + ": expected " + std::to_string(low) + " to " +
+                                               std::to_string(high) + ", got " + std::to_string(value));
   }
   return static_cast<int>(value);
 }
 
-Result<int> bounded_or(const gguf::File& file, const std::string& key, uint64_t low, uint64_t high, int fallback) {
+Result<int> bounded_or(const gguf::File& file, const std::string& key, uint64_t low, uint64_t high,
+                       int fallback) {
   if (file.find(key) == nullptr) return fallback;
   return bounded(file, key, low, high);
 }
@@ -44,7 +45,8 @@ Result<int> bounded_or(const gguf::File& file, const std::string& key, uint64_t 
 Result<float> positive_or(const gguf::File& file, const std::string& key, double fallback) {
   HEDGE_TRY_SET(const double value, file.get_float_or(key, fallback));
   if (!(value > 0) || !std::isfinite(value)) {
-    return make_error(ErrorCode::kCorrupt, key + ": expected a positive number, got " + std::to_string(value));
+    return make_error(ErrorCode::kCorrupt,
+                      key + ": expected a positive number, got " + std::to_string(value));
   }
   return static_cast<float>(value);
 }
@@ -54,7 +56,8 @@ Status read_rope_factors(const gguf::File& file, Config& config) {
   if (tensor == nullptr) return {};
   const uint64_t expected = static_cast<uint64_t>(config.rope_dim / 2);
   if (tensor->type != quant::Type::kF32 || tensor->columns() != expected || tensor->rows() != 1) {
-    return make_error(ErrorCode::kCorrupt, "rope_freqs.weight: expected " + std::to_string(expected) + " F32 values");
+    return make_error(ErrorCode::kCorrupt,
+                      "rope_freqs.weight: expected " + std::to_string(expected) + " F32 values");
   }
   config.rope_factors.resize(expected);
   std::memcpy(config.rope_factors.data(), tensor->data, expected * sizeof(float));
@@ -75,8 +78,8 @@ Result<Config> read_config(const gguf::File& file) {
     if (arch.name == architecture) return arch.read(file);
     known += (known.empty() ? "" : ", ") + std::string(arch.name);
   }
-  return make_error(ErrorCode::kUnsupported,
-                    "architecture '" + std::string(architecture) + "' is not supported; expected one of: " + known);
+  return make_error(ErrorCode::kUnsupported, "architecture '" + std::string(architecture) +
+                                                 "' is not supported; expected one of: " + known);
 }
 
 Result<Config> read_common(const gguf::File& file, const std::string& arch) {
@@ -87,7 +90,8 @@ Result<Config> read_common(const gguf::File& file, const std::string& arch) {
   HEDGE_TRY_SET(config.layers, bounded(file, arch + ".block_count", 1, kLayersMax));
   HEDGE_TRY_SET(config.dim, bounded(file, arch + ".embedding_length", 32, kDimMax));
   HEDGE_TRY_SET(config.heads, bounded(file, arch + ".attention.head_count", 1, kHeadsMax));
-  HEDGE_TRY_SET(config.kv_heads, bounded_or(file, arch + ".attention.head_count_kv", 1, kHeadsMax, config.heads));
+  HEDGE_TRY_SET(config.kv_heads,
+                bounded_or(file, arch + ".attention.head_count_kv", 1, kHeadsMax, config.heads));
   HEDGE_TRY_SET(config.head_dim,
                 bounded_or(file, arch + ".attention.key_length", 16, kHeadDimMax, config.dim / config.heads));
   HEDGE_TRY_SET(const int value_dim,
@@ -96,31 +100,37 @@ Result<Config> read_common(const gguf::File& file, const std::string& arch) {
   HEDGE_TRY_SET(config.context, bounded_or(file, arch + ".context_length", 1, kContextMax, 2048));
   HEDGE_TRY_SET(config.norm_eps, positive_or(file, arch + ".attention.layer_norm_rms_epsilon", 1e-5));
   HEDGE_TRY_SET(config.rope_base, positive_or(file, arch + ".rope.freq_base", 10000.0));
-  HEDGE_TRY_SET(config.rope_dim, bounded_or(file, arch + ".rope.dimension_count", 2, kHeadDimMax, config.head_dim));
+  HEDGE_TRY_SET(config.rope_dim,
+                bounded_or(file, arch + ".rope.dimension_count", 2, kHeadDimMax, config.head_dim));
   HEDGE_TRY_SET(const std::string_view scaling, file.get_string_or(arch + ".rope.scaling.type", "none"));
   if (scaling == "linear") {
     HEDGE_TRY_SET(const float factor, positive_or(file, arch + ".rope.scaling.factor", 1.0));
     config.rope_scale = 1.0f / factor;
   } else if (scaling != "none") {
-    return make_error(ErrorCode::kUnsupported, arch + ".rope.scaling.type: expected none or linear, got " + std::string(scaling));
+    return make_error(ErrorCode::kUnsupported,
+                      arch + ".rope.scaling.type: expected none or linear, got " + std::string(scaling));
   }
   if (config.heads % config.kv_heads != 0) {
-    return make_error(ErrorCode::kCorrupt, arch + ".attention.head_count: expected a multiple of head_count_kv (" +
-                                               std::to_string(config.kv_heads) + "), got " + std::to_string(config.heads));
+    return make_error(ErrorCode::kCorrupt,
+                      arch + ".attention.head_count: expected a multiple of head_count_kv (" +
+                          std::to_string(config.kv_heads) + "), got " + std::to_string(config.heads));
   }
   if (config.head_dim % 16 != 0 || config.head_dim == 0 || value_dim != config.head_dim) {
     return make_error(ErrorCode::kUnsupported,
-                      "heads of " + std::to_string(config.head_dim) + " (keys) and " + std::to_string(value_dim) +
+                      "heads of " + std::to_string(config.head_dim) + " (keys) and " +
+                          std::to_string(value_dim) +
                           " (values): expected equal lengths that are a multiple of 16");
   }
   if (config.rope_dim > config.head_dim || config.rope_dim % 2 != 0) {
     return make_error(ErrorCode::kCorrupt, arch + ".rope.dimension_count: expected an even number up to " +
-                                               std::to_string(config.head_dim) + ", got " + std::to_string(config.rope_dim));
+                                               std::to_string(config.head_dim) + ", got " +
+                                               std::to_string(config.rope_dim));
   }
   const gguf::Tensor* embedding = file.find_tensor("token_embd.weight");
   if (embedding == nullptr) return make_error(ErrorCode::kCorrupt, "tensor token_embd.weight is missing");
   if (embedding->rows() == 0 || embedding->rows() > 1u << 21) {
-    return make_error(ErrorCode::kCorrupt, "token_embd.weight: expected 1 to 2097152 rows, got " + std::to_string(embedding->rows()));
+    return make_error(ErrorCode::kCorrupt, "token_embd.weight: expected 1 to 2097152 rows, got " +
+                                               std::to_string(embedding->rows()));
   }
   config.vocab = static_cast<int>(embedding->rows());
   config.attention_scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim));

@@ -1,4 +1,5 @@
-// A model's shape and habits as data. Architectures differ by values, not by classes; forward.cc reads only this.
+// A model's shape and habits as data. Architectures differ by values, not by classes; forward.cc reads only
+// this.
 #pragma once
 
 #include <cstdint>
@@ -31,17 +32,17 @@ struct Config {
   float norm_eps = 1e-5f;
 
   Rope rope = Rope::kInterleaved;
-  int rope_dim = 0;               // leading values of a head that are rotated
-  float rope_base = 10000.0f;     // of global layers
-  float rope_scale = 1.0f;        // positions are multiplied by it (linear scaling), global layers only
+  int rope_dim = 0;            // leading values of a head that are rotated
+  float rope_base = 10000.0f;  // of global layers
+  float rope_scale = 1.0f;     // positions are multiplied by it (linear scaling), global layers only
   float rope_base_local = 10000.0f;
   std::vector<float> rope_factors;  // [rope_dim/2] frequency divisors (rope_freqs.weight), or empty
 
-  float attention_scale = 0;      // on q.k
-  int window = 0;                 // of local layers: a token sees this many, itself included
-  std::vector<bool> local;        // [layers] sliding-window layers
-  bool qk_norm = false;           // RMS norm of each head of q and k, before RoPE
-  bool post_norms = false;        // RMS norm of the attention's and the FFN's output, before the residual add
+  float attention_scale = 0;  // on q.k
+  int window = 0;             // of local layers: a token sees this many, itself included
+  std::vector<bool> local;    // [layers] sliding-window layers
+  bool qk_norm = false;       // RMS norm of each head of q and k, before RoPE
+  bool post_norms = false;    // RMS norm of the attention's and the FFN's output, before the residual add
   Activation activation = Activation::kSilu;
   float embedding_scale = 1.0f;
 };

@@ -14,8 +14,8 @@ namespace {
 
 using kernels::Activations;
 
-// With so few rows every worker does the norms and the quantising of all rows itself, in memory of its own: cheaper
-// than a barrier.
+// With so few rows every worker does the norms and the quantising of all rows itself, in memory of its own:
+// cheaper than a barrier.
 constexpr size_t kPrivateRowsMax = 2;
 // Runs of at least this many rows of one sequence go through the tiled attention.
 constexpr size_t kTiledRowsMin = 4;
@@ -44,12 +44,20 @@ struct Local {
 
 class ForwardImpl final : public Forward {
  public:
-  ForwardImpl(const Config& config, const Weights& weights, const kernels::Table& table, os::Team& team, int rows_max,
-              int outputs_max, int context_tokens)
-      : config_(config), weights_(weights), table_(table), team_(team), rows_max_(rows_max), outputs_max_(outputs_max),
-        dim_(static_cast<size_t>(config.dim)), head_dim_(static_cast<size_t>(config.head_dim)),
-        q_size_(static_cast<size_t>(config.heads) * head_dim_), kv_size_(static_cast<size_t>(config.kv_heads) * head_dim_),
-        ffn_(static_cast<size_t>(config.ffn_dim)), columns_max_(std::max({dim_, q_size_, ffn_})),
+  ForwardImpl(const Config& config, const Weights& weights, const kernels::Table& table, os::Team& team,
+              int rows_max, int outputs_max, int context_tokens)
+      : config_(config),
+        weights_(weights),
+        table_(table),
+        team_(team),
+        rows_max_(rows_max),
+        outputs_max_(outputs_max),
+        dim_(static_cast<size_t>(config.dim)),
+        head_dim_(static_cast<size_t>(config.head_dim)),
+        q_size_(static_cast<size_t>(config.heads) * head_dim_),
+        kv_size_(static_cast<size_t>(config.kv_heads) * head_dim_),
+        ffn_(static_cast<size_t>(config.ffn_dim)),
+        columns_max_(std::max({dim_, q_size_, ffn_})),
         shared_activations_(static_cast<size_t>(rows_max), columns_max_) {
     const size_t rows = static_cast<size_t>(rows_max);
     stream_ = os::LazyArray<float>(rows * dim_);
@@ -66,7 +74,8 @@ class ForwardImpl final : public Forward {
     rope_ = os::LazyArray<float>(rows * 2 * static_cast<size_t>(config.rope_dim));
     runs_.reserve(rows);
     for (int i = 0; i < team.threads(); ++i) {
-      locals_.push_back(std::make_unique<Local>(config, table, columns_max_, static_cast<size_t>(context_tokens)));
+      locals_.push_back(
+          std::make_unique<Local>(config, table, columns_max_, static_cast<size_t>(context_tokens)));
     }
   }
 
@@ -135,7 +144,8 @@ class ForwardImpl final : public Forward {
 
   float* stream_of(Local& mine) { return private_ ? mine.stream.data() : stream_.data(); }
 
-  // Calls body(r) for every row: all of them in every worker when private, else each row once and a barrier after.
+  // Calls body(r) for every row: all of them in every worker when private, else each row once and a barrier
+  // after.
   template <typename Body>
   void for_rows(os::Worker& worker, Body body) {
     if (private_) {
@@ -170,7 +180,8 @@ class ForwardImpl final : public Forward {
     const double position = rows_[r].position;
     for (size_t i = 0; i < pairs; ++i) {
       const double exponent = -2.0 * static_cast<double>(i) / config_.rope_dim;
-      double angle = position * config_.rope_scale * std::pow(static_cast<double>(config_.rope_base), exponent);
+      double angle =
+          position * config_.rope_scale * std::pow(static_cast<double>(config_.rope_base), exponent);
       if (!config_.rope_factors.empty()) angle /= config_.rope_factors[i];
       global[2 * i] = static_cast<float>(std::cos(angle));
       global[2 * i + 1] = static_cast<float>(std::sin(angle));
@@ -313,7 +324,8 @@ class ForwardImpl final : public Forward {
     worker.barrier();
   }
 
-  // gate = activation(W_gate x) * (W_up x). Each chunk computes the same rows of both, so that the product is local.
+  // gate = activation(W_gate x) * (W_up x). Each chunk computes the same rows of both, so that the product is
+  // local.
   void feed_forward(os::Worker& worker, const Layer& layer) {
     Local& mine = local(worker);
     const Activations act = activations(mine, dim_);
@@ -330,8 +342,12 @@ class ForwardImpl final : public Forward {
         float* gate = &gate_[r * ffn_ + first];
         const float* up = &up_[r * ffn_ + first];
         switch (config_.activation) {
-          case Activation::kSilu: table_.silu_mul(gate, up, gate, count); break;
-          case Activation::kGelu: table_.gelu_mul(gate, up, gate, count); break;
+          case Activation::kSilu:
+            table_.silu_mul(gate, up, gate, count);
+            break;
+          case Activation::kGelu:
+            table_.gelu_mul(gate, up, gate, count);
+            break;
         }
       }
     }
@@ -393,8 +409,9 @@ class ForwardImpl final : public Forward {
 
 }  // namespace
 
-std::unique_ptr<Forward> Forward::create(const Config& config, const Weights& weights, const kernels::Table& table,
-                                         os::Team& team, int rows_max, int outputs_max, int context_tokens) {
+std::unique_ptr<Forward> Forward::create(const Config& config, const Weights& weights,
+                                         const kernels::Table& table, os::Team& team, int rows_max,
+                                         int outputs_max, int context_tokens) {
   return std::make_unique<ForwardImpl>(config, weights, table, team, rows_max, outputs_max, context_tokens);
 }
 

@@ -1,6 +1,6 @@
-// One step of the model over a batch of rows: each row is a token at a position of some sequence's KV cache, so decodes of
-// many sequences and a piece of a prompt go through the layers together.
-// Owned and called by one thread; computes on the whole team. Allocates only at construction.
+// One step of the model over a batch of rows: each row is a token at a position of some sequence's KV cache,
+// so decodes of many sequences and a piece of a prompt go through the layers together. Owned and called by
+// one thread; computes on the whole team. Allocates only at construction.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +24,13 @@ struct Row {
 class Forward {
  public:
   // rows_max: largest batch; outputs_max: most rows whose logits are asked for at once.
-  static std::unique_ptr<Forward> create(const Config& config, const Weights& weights, const kernels::Table& table,
-                                         os::Team& team, int rows_max, int outputs_max, int context_tokens);
+  static std::unique_ptr<Forward> create(const Config& config, const Weights& weights,
+                                         const kernels::Table& table, os::Team& team, int rows_max,
+                                         int outputs_max, int context_tokens);
   virtual ~Forward() = default;
 
-  // Runs the layers. Rows of one cache must be neighbours with rising positions, all earlier positions being in the
-  // cache. `outputs` are indices of rows (rising) whose final hidden state is kept for logits().
+  // Runs the layers. Rows of one cache must be neighbours with rising positions, all earlier positions being
+  // in the cache. `outputs` are indices of rows (rising) whose final hidden state is kept for logits().
   // REQUIRES: rows.size() <= rows_max, outputs.size() <= rows_max.
   virtual void run(std::span<const Row> rows, std::span<const int> outputs) = 0;
 

@@ -18,19 +18,24 @@ size_t plane_bytes(const Config& config, int context_tokens) {
 }  // namespace
 
 size_t KvCache::bytes(const Config& config, int context_tokens) {
-  return plane_bytes(config, context_tokens) * 2 * static_cast<size_t>(config.layers) * static_cast<size_t>(config.kv_heads);
+  return plane_bytes(config, context_tokens) * 2 * static_cast<size_t>(config.layers) *
+         static_cast<size_t>(config.kv_heads);
 }
 
 Result<std::unique_ptr<KvCache>> KvCache::create(const Config& config, int context_tokens) {
   const size_t size = bytes(config, context_tokens);
-  HEDGE_TRY_SET(uint8_t* memory, os::reserve_memory(size));
+  HEDGE_TRY_SET(uint8_t * memory, os::reserve_memory(size));
   return std::unique_ptr<KvCache>(new KvCache(config, context_tokens, memory, size));
 }
 
 KvCache::KvCache(const Config& config, int context_tokens, uint8_t* memory, size_t size)
-    : layers_(config.layers), kv_heads_(config.kv_heads), context_tokens_(context_tokens),
-      head_dim_(static_cast<size_t>(config.head_dim)), plane_values_(plane_bytes(config, context_tokens) / 2),
-      memory_(memory), size_(size) {}
+    : layers_(config.layers),
+      kv_heads_(config.kv_heads),
+      context_tokens_(context_tokens),
+      head_dim_(static_cast<size_t>(config.head_dim)),
+      plane_values_(plane_bytes(config, context_tokens) / 2),
+      memory_(memory),
+      size_(size) {}
 
 KvCache::~KvCache() { os::free_memory(memory_, size_); }
 

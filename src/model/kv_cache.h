@@ -1,5 +1,5 @@
-// The keys and values of one sequence, in half precision, for all layers. Address space is reserved for the whole
-// context; the system gives a page when it is first written, so an unused context costs nothing.
+// The keys and values of one sequence, in half precision, for all layers. Address space is reserved for the
+// whole context; the system gives a page when it is first written, so an unused context costs nothing.
 #pragma once
 
 #include <cstddef>
@@ -33,8 +33,9 @@ class KvCache {
  private:
   KvCache(const Config& config, int context_tokens, uint8_t* memory, size_t size);
   uint16_t* plane(int layer, int which, int kv_head) {
-    const size_t index = (static_cast<size_t>(layer) * 2 + static_cast<size_t>(which)) * static_cast<size_t>(kv_heads_) +
-                         static_cast<size_t>(kv_head);
+    const size_t index =
+        (static_cast<size_t>(layer) * 2 + static_cast<size_t>(which)) * static_cast<size_t>(kv_heads_) +
+        static_cast<size_t>(kv_head);
     return reinterpret_cast<uint16_t*>(memory_) + index * plane_values_;
   }
 

@@ -9,15 +9,16 @@ namespace {
 
 // From this many input rows on, interleaving a panel costs less than it saves.
 constexpr size_t kPanelInputRows = 6;
-// A chunk of stored weights for few input rows: large enough to read at memory speed, small enough to share out.
+// A chunk of stored weights for few input rows: large enough to read at memory speed, small enough to share
+// out.
 constexpr size_t kChunkBytes = 64 * 1024;
 
 size_t group_of(quant::Type type) { return type == quant::Type::kQ6_K ? 16 : 32; }
 
 bool is_float(quant::Type type) { return quant::info(type).block_values == 1; }
 
-void float_chunk(const kernels::Table& table, MatmulScratch& scratch, const MatmulJob& job, const MatmulInput& input,
-                 size_t first, size_t count) {
+void float_chunk(const kernels::Table& table, MatmulScratch& scratch, const MatmulJob& job,
+                 const MatmulInput& input, size_t first, size_t count) {
   const Matrix& w = *job.weights;
   for (size_t i = first; i < first + count; ++i) {
     const float* row = scratch.float_row.data();
@@ -46,7 +47,11 @@ ActivationBuffer::ActivationBuffer(size_t rows, size_t columns) : rows_(rows) {
 
 kernels::Activations ActivationBuffer::view(size_t columns) {
   // Kernels read whole spans of 512 values' scales; q is read to the next 64.
-  return kernels::Activations{q_.data(), d_.data(), s_.data(), s16_.data(), round_up(columns, kernels::kRowPad),
+  return kernels::Activations{q_.data(),
+                              d_.data(),
+                              s_.data(),
+                              s16_.data(),
+                              round_up(columns, kernels::kRowPad),
                               round_up(columns, 512) / kernels::kActGroup};
 }
 
@@ -62,7 +67,8 @@ MatmulScratch::MatmulScratch(const kernels::Table& table, size_t columns_max) {
   for (size_t i = 0; i < panel_rows; ++i) {
     rows.push_back(kernels::UnpackedRow{u + i * columns, f + i * groups, f + (panel_rows + i) * groups});
   }
-  panel = kernels::Panel{u + panel_rows * columns, f + 2 * panel_rows * groups, f + 3 * panel_rows * groups, 0, 32};
+  panel = kernels::Panel{u + panel_rows * columns, f + 2 * panel_rows * groups, f + 3 * panel_rows * groups,
+                         0, 32};
 }
 
 size_t chunk_rows(const kernels::Table& table, const Matrix& weights, size_t input_rows, int workers) {
@@ -72,8 +78,8 @@ size_t chunk_rows(const kernels::Table& table, const Matrix& weights, size_t inp
   return std::max<size_t>(8, std::min(by_bytes, by_share));
 }
 
-void matmul_chunk(const kernels::Table& table, MatmulScratch& scratch, const MatmulJob& job, const MatmulInput& input,
-                  size_t first, size_t count) {
+void matmul_chunk(const kernels::Table& table, MatmulScratch& scratch, const MatmulJob& job,
+                  const MatmulInput& input, size_t first, size_t count) {
   const Matrix& w = *job.weights;
   if (is_float(w.type)) {
     float_chunk(table, scratch, job, input, first, count);
@@ -97,8 +103,8 @@ void matmul_chunk(const kernels::Table& table, MatmulScratch& scratch, const Mat
   scratch.rows[0].u_max = kernels::kUnpackedMax[type];
   for (size_t i = 0; i < count; ++i) {
     table.unpack[type](w.row(first + i), w.columns, scratch.rows[0]);
-    table.dot_unpacked(&scratch.rows[0], w.columns, group_of(w.type), input.quantized, input.rows, job.out + first + i,
-                       job.out_stride);
+    table.dot_unpacked(&scratch.rows[0], w.columns, group_of(w.type), input.quantized, input.rows,
+                       job.out + first + i, job.out_stride);
   }
 }
 

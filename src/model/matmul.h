@@ -47,13 +47,13 @@ struct MatmulJob {
 
 struct MatmulInput {
   const kernels::Activations* quantized;  // [rows] for quantised weights
-  const float* plain;                     // [rows, plain_stride] the same rows in float, for F32, F16 and BF16 weights
+  const float* plain;  // [rows, plain_stride] the same rows in float, for F32, F16 and BF16 weights
   size_t plain_stride;
   size_t rows;
 };
 
-// All jobs share the input and the phase; `after(job_index, first, count)` is called by the worker that computed the
-// chunk, for fused element-wise work on its rows. Does not end the phase.
+// All jobs share the input and the phase; `after(job_index, first, count)` is called by the worker that
+// computed the chunk, for fused element-wise work on its rows. Does not end the phase.
 template <typename After>
 void matmul_phase(os::Worker& worker, const kernels::Table& table, MatmulScratch& scratch,
                   std::span<const MatmulJob> jobs, const MatmulInput& input, After after);
@@ -62,8 +62,8 @@ void matmul_phase(os::Worker& worker, const kernels::Table& table, MatmulScratch
 size_t chunk_rows(const kernels::Table& table, const Matrix& weights, size_t input_rows, int workers);
 
 // Rows [first, first + count) of one job.
-void matmul_chunk(const kernels::Table& table, MatmulScratch& scratch, const MatmulJob& job, const MatmulInput& input,
-                  size_t first, size_t count);
+void matmul_chunk(const kernels::Table& table, MatmulScratch& scratch, const MatmulJob& job,
+                  const MatmulInput& input, size_t first, size_t count);
 
 template <typename After>
 void matmul_phase(os::Worker& worker, const kernels::Table& table, MatmulScratch& scratch,

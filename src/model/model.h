@@ -1,5 +1,5 @@
-// A model ready to compute: the mapped file, its config and weights, and the team of threads. Load once, then make as
-// many Forwards as there are owners.
+// A model ready to compute: the mapped file, its config and weights, and the team of threads. Load once, then
+// make as many Forwards as there are owners.
 #pragma once
 
 #include <memory>
@@ -30,8 +30,8 @@ class Model {
     return Forward::create(config_, weights_, table_, *team_, rows_max, outputs_max, context_tokens);
   }
 
-  // Maps the pages of the weights in order of use, so that the first step does not fault on each. Blocks; meant for a
-  // helper thread.
+  // Maps the pages of the weights in order of use, so that the first step does not fault on each. Blocks;
+  // meant for a helper thread.
   void prefault() const;
 
  private:

@@ -17,10 +17,12 @@ class Loader {
   Result<Matrix> matrix(const std::string& name, int rows, int columns) {
     const gguf::Tensor* tensor = file_.find_tensor(name);
     if (tensor == nullptr) return make_error(ErrorCode::kCorrupt, "tensor " + name + " is missing");
-    if (tensor->rows() != static_cast<uint64_t>(rows) || tensor->columns() != static_cast<uint64_t>(columns)) {
-      return make_error(ErrorCode::kCorrupt, "tensor " + name + ": expected " + std::to_string(rows) + " rows of " +
-                                                 std::to_string(columns) + ", got " + std::to_string(tensor->rows()) +
-                                                 " of " + std::to_string(tensor->columns()));
+    if (tensor->rows() != static_cast<uint64_t>(rows) ||
+        tensor->columns() != static_cast<uint64_t>(columns)) {
+      return make_error(ErrorCode::kCorrupt, "tensor " + name + ": expected " + std::to_string(rows) +
+                                                 " rows of " + std::to_string(columns) + ", got " +
+                                                 std::to_string(tensor->rows()) + " of " +
+                                                 std::to_string(tensor->columns()));
     }
     const quant::TypeInfo& type = quant::info(tensor->type);
     if (type.block_values > 1 && tensor->columns() % kernels::kActGroup != 0) {
@@ -44,8 +46,8 @@ class Loader {
   Status all_used() const {
     for (const gguf::Tensor& tensor : file_.tensors()) {
       if (used_.count(tensor.name) == 0 && tensor.name != "rope_freqs.weight") {
-        return make_error(ErrorCode::kUnsupported,
-                          "tensor " + std::string(tensor.name) + " is not part of this architecture as Hedge knows it");
+        return make_error(ErrorCode::kUnsupported, "tensor " + std::string(tensor.name) +
+                                                       " is not part of this architecture as Hedge knows it");
       }
     }
     return {};
@@ -75,7 +77,8 @@ Result<Layer> load_layer(Loader& loader, const Config& config, int index) {
     HEDGE_TRY_SET(layer.key_norm, loader.vector(prefix + "attn_k_norm.weight", config.head_dim));
   }
   if (config.post_norms) {
-    HEDGE_TRY_SET(layer.post_attention_norm, loader.vector(prefix + "post_attention_norm.weight", config.dim));
+    HEDGE_TRY_SET(layer.post_attention_norm,
+                  loader.vector(prefix + "post_attention_norm.weight", config.dim));
     HEDGE_TRY_SET(layer.post_ffn_norm, loader.vector(prefix + "post_ffw_norm.weight", config.dim));
   }
   return layer;

@@ -1,4 +1,5 @@
-// The weights as views into the mapped file, checked against the Config. No copy but of the small norm vectors.
+// The weights as views into the mapped file, checked against the Config. No copy but of the small norm
+// vectors.
 #pragma once
 
 #include <cstddef>
@@ -27,15 +28,15 @@ struct Matrix {
 using Vector = std::vector<float>;
 
 struct Layer {
-  Vector attention_norm;       // [dim]
-  Matrix query, key, value;    // [heads * head_dim, dim], [kv_heads * head_dim, dim] twice
-  Vector query_norm, key_norm; // [head_dim], with Config::qk_norm
-  Matrix output;               // [dim, heads * head_dim]
-  Vector post_attention_norm;  // [dim], with Config::post_norms
-  Vector ffn_norm;             // [dim]
-  Matrix gate, up;             // [ffn_dim, dim]
-  Matrix down;                 // [dim, ffn_dim]
-  Vector post_ffn_norm;        // [dim], with Config::post_norms
+  Vector attention_norm;        // [dim]
+  Matrix query, key, value;     // [heads * head_dim, dim], [kv_heads * head_dim, dim] twice
+  Vector query_norm, key_norm;  // [head_dim], with Config::qk_norm
+  Matrix output;                // [dim, heads * head_dim]
+  Vector post_attention_norm;   // [dim], with Config::post_norms
+  Vector ffn_norm;              // [dim]
+  Matrix gate, up;              // [ffn_dim, dim]
+  Matrix down;                  // [dim, ffn_dim]
+  Vector post_ffn_norm;         // [dim], with Config::post_norms
 };
 
 struct Weights {
@@ -45,7 +46,8 @@ struct Weights {
   Matrix head;         // [vocab, dim]; the embedding again where the file ties them
 };
 
-// kCorrupt names a tensor that is missing or has the wrong shape; kUnsupported one that Hedge would leave unused.
+// kCorrupt names a tensor that is missing or has the wrong shape; kUnsupported one that Hedge would leave
+// unused.
 Result<Weights> load_weights(const gguf::File& file, const Config& config);
 
 }  // namespace hedge::model

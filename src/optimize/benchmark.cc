@@ -22,7 +22,9 @@ struct Bench {
   model::KvCache& cache;
   Rng rng{1};
 
-  int32_t random_token() { return static_cast<int32_t>(rng.below(static_cast<uint64_t>(model.config().vocab))); }
+  int32_t random_token() {
+    return static_cast<int32_t>(rng.below(static_cast<uint64_t>(model.config().vocab)));
+  }
 
   double prefill(int tokens) {
     std::vector<model::Row> rows;
@@ -58,10 +60,13 @@ Result<std::vector<BenchmarkResult>> benchmark(const BenchmarkOptions& options) 
   for (const int n : options.prompt_tokens) longest = std::max(longest, n);
   for (const int n : options.generated_tokens) longest = std::max(longest, n);
   if (longest > 1 << 18 || options.repetitions < 1 || options.chunk_rows < 1) {
-    return make_error(ErrorCode::kInvalidArgument, "expected at most 262144 tokens, at least one repetition and one row");
+    return make_error(ErrorCode::kInvalidArgument,
+                      "expected at most 262144 tokens, at least one repetition and one row");
   }
-  HEDGE_TRY_SET(const std::unique_ptr<model::Model> model, model::Model::load(options.model_path, options.threads));
-  HEDGE_TRY_SET(const std::unique_ptr<model::KvCache> cache, model::KvCache::create(model->config(), longest));
+  HEDGE_TRY_SET(const std::unique_ptr<model::Model> model,
+                model::Model::load(options.model_path, options.threads));
+  HEDGE_TRY_SET(const std::unique_ptr<model::KvCache> cache,
+                model::KvCache::create(model->config(), longest));
   const std::unique_ptr<model::Forward> forward =
       model->make_forward(std::min(options.chunk_rows, longest), 1, longest);
   Bench bench{*model, *forward, *cache};

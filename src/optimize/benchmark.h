@@ -10,19 +10,19 @@ namespace hedge::optimize {
 
 struct BenchmarkOptions {
   std::string model_path;
-  std::vector<int> prompt_tokens = {512};    // one test "ppN" each
-  std::vector<int> generated_tokens = {128}; // one test "tgN" each
+  std::vector<int> prompt_tokens = {512};     // one test "ppN" each
+  std::vector<int> generated_tokens = {128};  // one test "tgN" each
   int threads = 0;
   int repetitions = 5;
-  int chunk_rows = 512;                      // prompt rows per step
+  int chunk_rows = 512;  // prompt rows per step
 };
 
 struct BenchmarkResult {
-  std::string test;                // "pp512", "tg128"
-  double tokens_per_second = 0;    // median of the runs
-  std::vector<double> runs;        // tokens per second each, in order
+  std::string test;              // "pp512", "tg128"
+  double tokens_per_second = 0;  // median of the runs
+  std::vector<double> runs;      // tokens per second each, in order
   int threads = 0;
-  std::string isa;                 // kernel level
+  std::string isa;  // kernel level
 };
 
 // One warm-up run per test, then the counted ones, the tests in turn.

@@ -18,9 +18,9 @@ namespace {
 constexpr size_t kTextBytesMax = size_t{1} << 30;
 constexpr int kLogitRows = 16;  // logits in memory at once: 16 MB for a vocabulary of 262k
 
-// The file that llama-perplexity --kl-divergence-base writes: "_logits_", then int32 context, vocabulary and chunks, the
-// tokens of all chunks, and for every predicted position the log-probabilities in 16 bits: float scale, float minimum,
-// then one uint16 per token, padded to an even count.
+// The file that llama-perplexity --kl-divergence-base writes: "_logits_", then int32 context, vocabulary and
+// chunks, the tokens of all chunks, and for every predicted position the log-probabilities in 16 bits: float
+// scale, float minimum, then one uint16 per token, padded to an even count.
 class KlBase {
  public:
   static Result<std::unique_ptr<KlBase>> open(const std::string& path) {
@@ -29,13 +29,14 @@ class KlBase {
     const std::span<const uint8_t> bytes = base->file_->bytes();
     constexpr size_t kHeader = 20;
     if (bytes.size() < kHeader || std::memcmp(bytes.data(), "_logits_", 8) != 0) {
-      return make_error(ErrorCode::kCorrupt, path + ": expected a KL base file of llama-perplexity (beginning with _logits_)");
+      return make_error(ErrorCode::kCorrupt,
+                        path + ": expected a KL base file of llama-perplexity (beginning with _logits_)");
     }
     base->context = load_le<int32_t>(bytes.data() + 8);
     base->vocab = load_le<int32_t>(bytes.data() + 12);
     base->chunks = load_le<int32_t>(bytes.data() + 16);
-    if (base->context < 8 || base->context > 1 << 20 || base->vocab < 2 || base->vocab > 1 << 21 || base->chunks < 1 ||
-        base->chunks > 1 << 20) {
+    if (base->context < 8 || base->context > 1 << 20 || base->vocab < 2 || base->vocab > 1 << 21 ||
+        base->chunks < 1 || base->chunks > 1 << 20) {
       return make_error(ErrorCode::kCorrupt, path + ": context, vocabulary or chunk count out of range");
     }
     base->stride_ = 2 * ((static_cast<size_t>(base->vocab) + 1) / 2) + 4;
@@ -44,12 +45,14 @@ class KlBase {
     const size_t expected =
         kHeader + tokens_bytes + static_cast<size_t>(base->chunks) * base->per_chunk_ * base->stride_ * 2;
     if (bytes.size() < expected) {
-      return make_error(ErrorCode::kCorrupt, path + ": expected " + std::to_string(expected) + " bytes, got " + std::to_string(bytes.size()));
+      return make_error(ErrorCode::kCorrupt, path + ": expected " + std::to_string(expected) +
+                                                 " bytes, got " + std::to_string(bytes.size()));
     }
     base->tokens.resize(tokens_bytes / 4);
     std::memcpy(base->tokens.data(), bytes.data() + kHeader, tokens_bytes);
     for (const int32_t token : base->tokens) {
-      if (token < 0 || token >= base->vocab) return make_error(ErrorCode::kCorrupt, path + ": token id out of range");
+      if (token < 0 || token >= base->vocab)
+        return make_error(ErrorCode::kCorrupt, path + ": token id out of range");
     }
     base->log_probs_ = bytes.data() + kHeader + tokens_bytes;
     return base;
@@ -109,8 +112,8 @@ void score(const float* logits, size_t vocab, int32_t next, const uint8_t* base,
   sums.divergences.push_back(static_cast<float>(divergence));
 }
 
-void score_chunk(model::Forward& forward, model::KvCache& cache, std::span<const int32_t> tokens, int32_t bos, size_t vocab,
-                 const KlBase* base, int chunk, Sums& sums) {
+void score_chunk(model::Forward& forward, model::KvCache& cache, std::span<const int32_t> tokens, int32_t bos,
+                 size_t vocab, const KlBase* base, int chunk, Sums& sums) {
   const int context = static_cast<int>(tokens.size());
   const int first = context / 2;
   for (int begin = 0; begin < context; begin += forward.rows_max()) {
@@ -140,8 +143,8 @@ Result<std::vector<int32_t>> text_tokens(const PerplexityOptions& options, const
   std::vector<int32_t> tokens = tokenizer.encode(text, {true, true});
   if (static_cast<int>(tokens.size()) < 2 * options.context_tokens) {
     return make_error(ErrorCode::kInvalidArgument, options.text_path + ": expected at least " +
-                                                       std::to_string(2 * options.context_tokens) + " tokens, got " +
-                                                       std::to_string(tokens.size()));
+                                                       std::to_string(2 * options.context_tokens) +
+                                                       " tokens, got " + std::to_string(tokens.size()));
   }
   return tokens;
 }
@@ -160,7 +163,8 @@ PerplexityResult summarize(Sums& sums, bool has_kl) {
   for (const float d : sums.divergences) total += d;
   result.kl_mean = total / n;
   const size_t rank = static_cast<size_t>(0.99 * (n - 1));
-  std::nth_element(sums.divergences.begin(), sums.divergences.begin() + static_cast<long>(rank), sums.divergences.end());
+  std::nth_element(sums.divergences.begin(), sums.divergences.begin() + static_cast<long>(rank),
+                   sums.divergences.end());
   result.kl_p99 = sums.divergences[rank];
   result.same_top_pct = 100.0 * static_cast<double>(sums.same_top) / n;
   result.ppl_base = std::exp(sums.nll_base / n);
@@ -173,9 +177,11 @@ Result<PerplexityResult> perplexity(const PerplexityOptions& options,
                                     const std::function<void(int, int, double)>& progress) {
   const auto start = SteadyClock::now();
   if (options.context_tokens < 8 || options.context_tokens > 1 << 16) {
-    return make_error(ErrorCode::kInvalidArgument, "context: expected 8 to 65536 tokens, got " + std::to_string(options.context_tokens));
+    return make_error(ErrorCode::kInvalidArgument,
+                      "context: expected 8 to 65536 tokens, got " + std::to_string(options.context_tokens));
   }
-  HEDGE_TRY_SET(const std::unique_ptr<model::Model> model, model::Model::load(options.model_path, options.threads));
+  HEDGE_TRY_SET(const std::unique_ptr<model::Model> model,
+                model::Model::load(options.model_path, options.threads));
   HEDGE_TRY_SET(const std::unique_ptr<text::Tokenizer> tokenizer, text::Tokenizer::load(model->file()));
   const size_t vocab = static_cast<size_t>(model->config().vocab);
   std::unique_ptr<KlBase> base;
@@ -183,10 +189,11 @@ Result<PerplexityResult> perplexity(const PerplexityOptions& options,
   if (!options.kl_base_path.empty()) {
     HEDGE_TRY_SET(base, KlBase::open(options.kl_base_path));
     if (base->context != options.context_tokens || static_cast<size_t>(base->vocab) != vocab) {
-      return make_error(ErrorCode::kInvalidArgument,
-                        options.kl_base_path + ": expected context " + std::to_string(options.context_tokens) +
-                            " and vocabulary " + std::to_string(vocab) + ", got " + std::to_string(base->context) +
-                            " and " + std::to_string(base->vocab));
+      return make_error(ErrorCode::kInvalidArgument, options.kl_base_path + ": expected context " +
+                                                         std::to_string(options.context_tokens) +
+                                                         " and vocabulary " + std::to_string(vocab) +
+                                                         ", got " + std::to_string(base->context) + " and " +
+                                                         std::to_string(base->vocab));
     }
     tokens = base->tokens;
   } else {
@@ -195,13 +202,17 @@ Result<PerplexityResult> perplexity(const PerplexityOptions& options,
   const int context = options.context_tokens;
   int chunks = static_cast<int>(tokens.size()) / context;
   if (options.chunks > 0) chunks = std::min(chunks, options.chunks);
-  HEDGE_TRY_SET(const std::unique_ptr<model::KvCache> cache, model::KvCache::create(model->config(), context));
-  const std::unique_ptr<model::Forward> forward = model->make_forward(std::min(context, 512), kLogitRows, context);
+  HEDGE_TRY_SET(const std::unique_ptr<model::KvCache> cache,
+                model::KvCache::create(model->config(), context));
+  const std::unique_ptr<model::Forward> forward =
+      model->make_forward(std::min(context, 512), kLogitRows, context);
   Sums sums;
   for (int chunk = 0; chunk < chunks; ++chunk) {
-    const std::span<const int32_t> piece(tokens.data() + static_cast<size_t>(chunk) * static_cast<size_t>(context),
-                                         static_cast<size_t>(context));
-    score_chunk(*forward, *cache, piece, tokenizer->adds_bos() ? tokenizer->bos() : -1, vocab, base.get(), chunk, sums);
+    const std::span<const int32_t> piece(
+        tokens.data() + static_cast<size_t>(chunk) * static_cast<size_t>(context),
+        static_cast<size_t>(context));
+    score_chunk(*forward, *cache, piece, tokenizer->adds_bos() ? tokenizer->bos() : -1, vocab, base.get(),
+                chunk, sums);
     if (progress) progress(chunk + 1, chunks, std::exp(sums.nll / static_cast<double>(sums.count)));
   }
   PerplexityResult result = summarize(sums, base != nullptr);

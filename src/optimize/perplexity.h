@@ -1,6 +1,6 @@
-// Perplexity and KL divergence of a model over a text, by the method of llama.cpp's llama-perplexity: the text is cut
-// into chunks of `context_tokens`, each begins with BOS where the model wants one, and the second half of each chunk is
-// predicted.
+// Perplexity and KL divergence of a model over a text, by the method of llama.cpp's llama-perplexity: the
+// text is cut into chunks of `context_tokens`, each begins with BOS where the model wants one, and the second
+// half of each chunk is predicted.
 #pragma once
 
 #include <functional>
@@ -14,22 +14,23 @@ struct PerplexityOptions {
   std::string model_path;
   std::string text_path;
   int context_tokens = 512;
-  int chunks = -1;            // -1: all
-  int threads = 0;            // 0: all cores
-  // A file written by llama-perplexity --kl-divergence-base over the same text; its tokens are used as they are.
+  int chunks = -1;  // -1: all
+  int threads = 0;  // 0: all cores
+  // A file written by llama-perplexity --kl-divergence-base over the same text; its tokens are used as they
+  // are.
   std::string kl_base_path;
 };
 
 struct PerplexityResult {
   double ppl = 0;
   double ppl_stderr = 0;
-  long tokens = 0;            // predicted
+  long tokens = 0;  // predicted
   int chunks = 0;
   bool has_kl = false;
-  double ppl_base = 0;        // of the base file's own distribution
-  double kl_mean = 0;         // nats
+  double ppl_base = 0;  // of the base file's own distribution
+  double kl_mean = 0;   // nats
   double kl_p99 = 0;
-  double same_top_pct = 0;    // share of positions whose most probable token is the base's
+  double same_top_pct = 0;  // share of positions whose most probable token is the base's
   double seconds = 0;
 };
 

@@ -1,4 +1,5 @@
-// The machine's limits, measured in about a second: what decode (bandwidth) and prefill (arithmetic) can at most reach.
+// The machine's limits, measured in about a second: what decode (bandwidth) and prefill (arithmetic) can at
+// most reach.
 #pragma once
 
 #include <string>

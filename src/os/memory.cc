@@ -14,9 +14,11 @@
 namespace hedge::os {
 
 Result<uint8_t*> reserve_memory(size_t size_bytes) {
-  void* memory = mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* memory =
+      mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) {
-    return make_error(ErrorCode::kExhausted, "cannot reserve " + std::to_string(size_bytes) + " bytes of address space: " + std::strerror(errno));
+    return make_error(ErrorCode::kExhausted, "cannot reserve " + std::to_string(size_bytes) +
+                                                 " bytes of address space: " + std::strerror(errno));
   }
   return static_cast<uint8_t*>(memory);
 }

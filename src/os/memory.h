@@ -17,8 +17,8 @@ void discard_memory(uint8_t* memory, size_t size_bytes);
 // Asks the system to map the pages of a file view soon, in order; returns when done. Best effort.
 void populate_view(const uint8_t* data, size_t size_bytes);
 
-// A zeroed array whose pages the system gives when they are first written: a buffer sized for the largest batch costs a
-// short one nothing. Fixed in size; aborts when address space runs out.
+// A zeroed array whose pages the system gives when they are first written: a buffer sized for the largest
+// batch costs a short one nothing. Fixed in size; aborts when address space runs out.
 template <typename T>
 class LazyArray {
  public:

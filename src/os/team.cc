@@ -7,8 +7,8 @@
 namespace hedge::os {
 namespace {
 
-// About 4 microseconds of pauses at 40 to 140 cycles each: longer than any barrier among running threads, shorter than
-// what a preempted one costs anyway.
+// About 4 microseconds of pauses at 40 to 140 cycles each: longer than any barrier among running threads,
+// shorter than what a preempted one costs anyway.
 constexpr int kSpins = 200;
 
 inline void pause_cpu() {
@@ -29,11 +29,12 @@ void Worker::barrier() {
   Team& team = *team_;
   const uint32_t generation = team.barrier_generation_.load(std::memory_order_acquire);
   if (team.arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == static_cast<uint32_t>(team.threads_)) {
-    // Last one in: nobody takes from this phase's counter any more, so it is made ready for the phase after the next.
+    // Last one in: nobody takes from this phase's counter any more, so it is made ready for the phase after
+    // the next.
     team.counters_[phase_ & 1].value.store(0, std::memory_order_relaxed);
     team.arrived_.store(0, std::memory_order_relaxed);
-    // Sequentially consistent: notify_all() looks for sleepers with a plain load, which must not pass this store, or a
-    // worker that is just going to sleep is missed and never woken.
+    // Sequentially consistent: notify_all() looks for sleepers with a plain load, which must not pass this
+    // store, or a worker that is just going to sleep is missed and never woken.
     team.barrier_generation_.store(generation + 1, std::memory_order_seq_cst);
     if (team.threads_ > 1) team.barrier_generation_.notify_all();
   } else {

@@ -1,6 +1,7 @@
-// A fixed team of compute threads that run one program together (SPMD): the caller is worker 0, the others are started
-// once. Between phases they meet at a barrier; inside a phase they take chunks from a shared counter, so that a busy core
-// costs one chunk. Waiting spins for some microseconds and then sleeps: an idle or contended machine does not burn.
+// A fixed team of compute threads that run one program together (SPMD): the caller is worker 0, the others
+// are started once. Between phases they meet at a barrier; inside a phase they take chunks from a shared
+// counter, so that a busy core costs one chunk. Waiting spins for some microseconds and then sleeps: an idle
+// or contended machine does not burn.
 #pragma once
 
 #include <atomic>

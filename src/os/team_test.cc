@@ -34,8 +34,8 @@ TEST(Team, EveryChunkIsTakenOnceAndBarriersSeparatePhases) {
   }
 }
 
-// A worker that goes to sleep at the moment of the last arrival must still be woken. Sleeping is provoked by more threads
-// than cores; a lost wake-up hangs the test until its time limit.
+// A worker that goes to sleep at the moment of the last arrival must still be woken. Sleeping is provoked by
+// more threads than cores; a lost wake-up hangs the test until its time limit.
 TEST(Team, NoWakeUpIsLostWhenThreadsSleep) {
   Team team(6);
   std::atomic<uint64_t> total{0};

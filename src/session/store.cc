@@ -288,8 +288,9 @@ Result<int64_t> SqliteStore::upstream_tokens_since(int64_t unix_ms) {
   return row ? sum.integer(0) : 0;
 }
 
-// The change to WAL needs the file for itself, and SQLite does not wait for that with its busy handler: two processes that
-// open a new database at once would refuse each other. So it is asked again for as long as any other lock is waited for.
+// The change to WAL needs the file for itself, and SQLite does not wait for that with its busy handler: two
+// processes that open a new database at once would refuse each other. So it is asked again for as long as any
+// other lock is waited for.
 Result<std::string> set_wal(Connection& connection) {
   const Deadline deadline = deadline_after(Milliseconds(kBusyTimeoutMs));
   while (true) {

@@ -1,5 +1,6 @@
-// Chat templates: the Jinja subset that GGUF files carry, rendered with limits on steps, output and depth, so that a
-// hostile template can neither hang nor exhaust memory. Parsed once; rendering is const and thread-safe.
+// Chat templates: the Jinja subset that GGUF files carry, rendered with limits on steps, output and depth, so
+// that a hostile template can neither hang nor exhaust memory. Parsed once; rendering is const and
+// thread-safe.
 #pragma once
 
 #include <memory>

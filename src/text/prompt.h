@@ -1,5 +1,6 @@
-// From a conversation to the one prompt text that the model continues, by the file's chat template, or, for a base
-// model without one, as a plain transcript that is stopped at the next turn. Immutable after load; thread-safe.
+// From a conversation to the one prompt text that the model continues, by the file's chat template, or, for a
+// base model without one, as a plain transcript that is stopped at the next turn. Immutable after load;
+// thread-safe.
 #pragma once
 
 #include <memory>
@@ -20,9 +21,9 @@ class PromptFormat {
   static Result<std::unique_ptr<PromptFormat>> load(const gguf::File& file, const Tokenizer& tokenizer);
   virtual ~PromptFormat() = default;
 
-  // The prompt, ending where the assistant's answer goes on: after the generation prompt and `assistant_prefix`,
-  // byte for byte. Trailing whitespace of the prefix is kept. kInvalidArgument, with the field "messages" and the
-  // template's own words, when the template refuses the conversation.
+  // The prompt, ending where the assistant's answer goes on: after the generation prompt and
+  // `assistant_prefix`, byte for byte. Trailing whitespace of the prefix is kept. kInvalidArgument, with the
+  // field "messages" and the template's own words, when the template refuses the conversation.
   virtual Result<std::string> render(const std::vector<chat::Message>& messages,
                                      std::string_view assistant_prefix) const = 0;
 
@@ -31,10 +32,10 @@ class PromptFormat {
   // Whether the rendered text already begins with BOS, so that encode() must not add another.
   virtual bool renders_bos() const = 0;
   virtual bool has_template() const = 0;
-  // A transcript's prompt ends in "Assistant:" because in most vocabularies the space that follows belongs to the first
-  // word of the answer. When this is true and there was no assistant_prefix, take one space (U+0020), if one is there,
-  // off the front of the answer's text before anything else sees it. With a prefix take off nothing: render() has put
-  // the space before it.
+  // A transcript's prompt ends in "Assistant:" because in most vocabularies the space that follows belongs to
+  // the first word of the answer. When this is true and there was no assistant_prefix, take one space
+  // (U+0020), if one is there, off the front of the answer's text before anything else sees it. With a prefix
+  // take off nothing: render() has put the space before it.
   virtual bool strip_leading_space() const { return !has_template(); }
   // The file's template text, empty for a transcript.
   virtual std::string_view template_source() const = 0;

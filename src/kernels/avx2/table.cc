@@ -1,4 +1,5 @@
-// AVX2 with FMA and F16C (Haswell, Zen and later). There is no dot product with 32-bit sums here: see sums.inc.
+// AVX2 with FMA and F16C (Haswell, Zen and later). There is no dot product with 32-bit sums here: see
+// sums.inc.
 #include "kernels/table.h"
 
 #include <immintrin.h>
@@ -12,19 +13,28 @@
 namespace hedge::kernels {
 namespace {
 
-#include "kernels/common/vector_ops.inc"
-#include "kernels/common/unpack.inc"
-#include "kernels/avx2/sums.inc"
-#include "kernels/avx2/dot_unpacked.inc"
 #include "kernels/avx2/dot_direct.inc"
+#include "kernels/avx2/dot_unpacked.inc"
 #include "kernels/avx2/gemm.inc"
+#include "kernels/avx2/sums.inc"
+#include "kernels/common/unpack.inc"
+#include "kernels/common/vector_ops.inc"
 
 }  // namespace
 
 constinit const Table kAvx2Table = {
-    "avx2",    kPanelRows, quantize_row, HEDGE_UNPACK_LIST, dot_unpacked, HEDGE_DIRECT_LIST, pack_panel, gemm_panel, dot_f32, dot_f16,
-    dot_bf16,  f16_to_f32, f32_to_f16,   axpy_f16,          add,          rms_norm, silu_mul,   gelu_mul,   exp_sum, max_of,
-    scale_by,  sgemm,     int8_peak,    f32_peak,
+    "avx2",       kPanelRows,
+    quantize_row, HEDGE_UNPACK_LIST,
+    dot_unpacked, HEDGE_DIRECT_LIST,
+    pack_panel,   gemm_panel,
+    dot_f32,      dot_f16,
+    dot_bf16,     f16_to_f32,
+    f32_to_f16,   axpy_f16,
+    add,          rms_norm,
+    silu_mul,     gelu_mul,
+    exp_sum,      max_of,
+    scale_by,     sgemm,
+    int8_peak,    f32_peak,
 };
 
 }  // namespace hedge::kernels

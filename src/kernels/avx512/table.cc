@@ -12,8 +12,8 @@
 namespace hedge::kernels {
 namespace {
 
-#include "kernels/common/vector_ops.inc"
 #include "kernels/common/unpack.inc"
+#include "kernels/common/vector_ops.inc"
 
 constexpr size_t kPanelRows = 32;
 
@@ -25,7 +25,8 @@ inline __m512i spread_index(int base, int shift) {
   return _mm512_add_epi32(_mm512_srli_epi32(lane, (unsigned)shift), _mm512_set1_epi32(base));
 }
 
-// One pass over the row for `Rows` activation rows. 512 columns (16 groups of 32) or 256 (16 groups of 16) at a time.
+// One pass over the row for `Rows` activation rows. 512 columns (16 groups of 32) or 256 (16 groups of 16) at
+// a time.
 template <int Rows, bool Group16>
 void dot_rows(const UnpackedRow* row, size_t columns, const Activations* act, size_t first, float* out,
               size_t out_stride) {
@@ -78,8 +79,8 @@ void dot_all(const UnpackedRow* row, size_t columns, const Activations* act, siz
   if (rows - r == 1) dot_rows<1, Group16>(row, columns, act, r, out, out_stride);
 }
 
-void dot_unpacked(const UnpackedRow* row, size_t columns, size_t group, const Activations* act, size_t rows, float* out,
-                  size_t out_stride) {
+void dot_unpacked(const UnpackedRow* row, size_t columns, size_t group, const Activations* act, size_t rows,
+                  float* out, size_t out_stride) {
   if (group == 16) {
     dot_all<true>(row, columns, act, rows, out, out_stride);
   } else {
@@ -148,8 +149,8 @@ void pack_panel(const UnpackedRow* rows, size_t n_rows, const Panel* panel) {
   }
 }
 
-// Rows x 32 outputs. Registers: 2 Rows integer and 2 Rows float accumulators, 2 for weights, 1 for the broadcast:
-// 27 of 32 at Rows = 6.
+// Rows x 32 outputs. Registers: 2 Rows integer and 2 Rows float accumulators, 2 for weights, 1 for the
+// broadcast: 27 of 32 at Rows = 6.
 template <int Rows, bool Group16>
 void gemm_tile(const Panel* panel, const Activations* act, size_t first, float* out, size_t out_stride,
                size_t columns_out) {
@@ -211,12 +212,23 @@ void gemm_all(const Panel* panel, const Activations* act, size_t rows, float* ou
   size_t r = 0;
   for (; r + 6 <= rows; r += 6) gemm_tile<6, Group16>(panel, act, r, out, out_stride, columns_out);
   switch (rows - r) {
-    case 5: gemm_tile<5, Group16>(panel, act, r, out, out_stride, columns_out); break;
-    case 4: gemm_tile<4, Group16>(panel, act, r, out, out_stride, columns_out); break;
-    case 3: gemm_tile<3, Group16>(panel, act, r, out, out_stride, columns_out); break;
-    case 2: gemm_tile<2, Group16>(panel, act, r, out, out_stride, columns_out); break;
-    case 1: gemm_tile<1, Group16>(panel, act, r, out, out_stride, columns_out); break;
-    default: break;
+    case 5:
+      gemm_tile<5, Group16>(panel, act, r, out, out_stride, columns_out);
+      break;
+    case 4:
+      gemm_tile<4, Group16>(panel, act, r, out, out_stride, columns_out);
+      break;
+    case 3:
+      gemm_tile<3, Group16>(panel, act, r, out, out_stride, columns_out);
+      break;
+    case 2:
+      gemm_tile<2, Group16>(panel, act, r, out, out_stride, columns_out);
+      break;
+    case 1:
+      gemm_tile<1, Group16>(panel, act, r, out, out_stride, columns_out);
+      break;
+    default:
+      break;
   }
 }
 
@@ -232,9 +244,11 @@ void gemm_panel(const Panel* panel, const Activations* act, size_t rows, float* 
 }  // namespace
 
 constinit const Table kAvx512Table = {
-    "avx512",  kPanelRows, quantize_row, HEDGE_UNPACK_LIST, dot_unpacked, HEDGE_DIRECT_LIST, pack_panel, gemm_panel, dot_f32, dot_f16,
-    dot_bf16,  f16_to_f32, f32_to_f16,   axpy_f16,          add,          rms_norm, silu_mul,   gelu_mul,   exp_sum, max_of,
-    scale_by,  sgemm,     int8_peak,    f32_peak,
+    "avx512",          kPanelRows, quantize_row, HEDGE_UNPACK_LIST, dot_unpacked,
+    HEDGE_DIRECT_LIST, pack_panel, gemm_panel,   dot_f32,           dot_f16,
+    dot_bf16,          f16_to_f32, f32_to_f16,   axpy_f16,          add,
+    rms_norm,          silu_mul,   gelu_mul,     exp_sum,           max_of,
+    scale_by,          sgemm,      int8_peak,    f32_peak,
 };
 
 }  // namespace hedge::kernels

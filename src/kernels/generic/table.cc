@@ -11,8 +11,8 @@
 namespace hedge::kernels {
 namespace {
 
-#include "kernels/common/vector_ops.inc"
 #include "kernels/common/unpack.inc"
+#include "kernels/common/vector_ops.inc"
 
 constexpr size_t kPanelRows = 8;
 
@@ -25,8 +25,8 @@ inline int dot_bytes(const uint8_t* u, const int8_t* a, size_t n) {
   return sum;
 }
 
-void dot_unpacked(const UnpackedRow* row, size_t columns, size_t group, const Activations* act, size_t rows, float* out,
-                  size_t out_stride) {
+void dot_unpacked(const UnpackedRow* row, size_t columns, size_t group, const Activations* act, size_t rows,
+                  float* out, size_t out_stride) {
   for (size_t r = 0; r < rows; ++r) {
     const int8_t* q = act->q + r * act->q_stride;
     const float* d = act->d + r * act->group_stride;
@@ -40,7 +40,8 @@ void dot_unpacked(const UnpackedRow* row, size_t columns, size_t group, const Ac
   }
 }
 
-// This level's panel holds whole rows one after another: u [panel_rows, columns], d and m [panel_rows, groups].
+// This level's panel holds whole rows one after another: u [panel_rows, columns], d and m [panel_rows,
+// groups].
 void pack_panel(const UnpackedRow* rows, size_t n_rows, const Panel* panel) {
   const size_t groups = panel->columns / panel->group;
   for (size_t r = 0; r < n_rows; ++r) {
@@ -54,7 +55,8 @@ void gemm_panel(const Panel* panel, const Activations* act, size_t rows, float* 
                 size_t columns_out) {
   const size_t groups = panel->columns / panel->group;
   for (size_t c = 0; c < columns_out; ++c) {
-    const UnpackedRow row = {panel->u + c * panel->columns, panel->d + c * groups, panel->m + c * groups, 255};
+    const UnpackedRow row = {panel->u + c * panel->columns, panel->d + c * groups, panel->m + c * groups,
+                             255};
     dot_unpacked(&row, panel->columns, panel->group, act, rows, out + c, out_stride);
   }
 }
@@ -62,9 +64,10 @@ void gemm_panel(const Panel* panel, const Activations* act, size_t rows, float* 
 }  // namespace
 
 constinit const Table kGenericTable = {
-    "scalar",  kPanelRows, quantize_row, HEDGE_UNPACK_LIST, dot_unpacked, {},       pack_panel, gemm_panel, dot_f32, dot_f16,
-    dot_bf16,  f16_to_f32, f32_to_f16,   axpy_f16,          add,          rms_norm, silu_mul,   gelu_mul,   exp_sum, max_of,
-    scale_by,  sgemm,     int8_peak,    f32_peak,
+    "scalar",   kPanelRows, quantize_row, HEDGE_UNPACK_LIST, dot_unpacked, {},         pack_panel,
+    gemm_panel, dot_f32,    dot_f16,      dot_bf16,          f16_to_f32,   f32_to_f16, axpy_f16,
+    add,        rms_norm,   silu_mul,     gelu_mul,          exp_sum,      max_of,     scale_by,
+    sgemm,      int8_peak,  f32_peak,
 };
 
 }  // namespace hedge::kernels
