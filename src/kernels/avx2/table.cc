@@ -13,12 +13,15 @@
 namespace hedge::kernels {
 namespace {
 
-#include "kernels/avx2/dot_direct.inc"
-#include "kernels/avx2/dot_unpacked.inc"
-#include "kernels/avx2/gemm.inc"
-#include "kernels/avx2/sums.inc"
-#include "kernels/common/unpack.inc"
+// Each uses those above it.
+// clang-format off
 #include "kernels/common/vector_ops.inc"
+#include "kernels/common/unpack.inc"
+#include "kernels/avx2/sums.inc"
+#include "kernels/avx2/dot_unpacked.inc"
+#include "kernels/avx2/dot_direct.inc"
+#include "kernels/avx2/gemm.inc"
+// clang-format on
 
 }  // namespace
 

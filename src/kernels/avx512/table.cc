@@ -12,8 +12,11 @@
 namespace hedge::kernels {
 namespace {
 
-#include "kernels/common/unpack.inc"
+// Each uses those above it.
+// clang-format off
 #include "kernels/common/vector_ops.inc"
+#include "kernels/common/unpack.inc"
+// clang-format on
 
 constexpr size_t kPanelRows = 32;
 
