@@ -122,6 +122,7 @@ class Answer : public std::enable_shared_from_this<Answer> {
     begun_ = true;
     Reply head;
     head.content_type = dialect_.stream_content_type;
+    head.headers.emplace_back("X-Accel-Buffering", "no");  // A proxy would collect the tokens otherwise.
     outbox_->begin_stream(with_decision(std::move(head)), dialect_.keep_alive);
   }
 

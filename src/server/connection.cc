@@ -98,7 +98,7 @@ net::awaitable<Connection::Next> Connection::serve_one(bool first) {
   if (head_ec) {
     auto reply = head_error(head_ec, context_.options.body_bytes_max);
     if (!reply) co_return Next::kClose;
-    const Next next = co_await refuse(std::move(*reply), true);
+    const Next next = co_await refuse(std::move(*reply), kOtherRoutes, true);
     co_return next;
   }
   http11_ = parser.get().version() >= 11;
@@ -112,8 +112,8 @@ net::awaitable<Connection::Next> Connection::serve_one(bool first) {
     refusal = error_reply(head.error());
   }
   if (refusal) {
-    context_.metrics.count_request(head.ok() ? route_label(head->path) : "other", refusal->status);
-    const Next next = co_await refuse(std::move(*refusal), !parser.is_done());
+    const std::string_view refused = head.ok() ? route_label(head->path) : kOtherRoutes;
+    const Next next = co_await refuse(std::move(*refusal), refused, !parser.is_done());
     co_return next;
   }
 
@@ -126,7 +126,7 @@ net::awaitable<Connection::Next> Connection::serve_one(bool first) {
   if (body_ec) {
     auto reply = head_error(body_ec, context_.options.body_bytes_max);
     if (!reply) co_return Next::kClose;
-    const Next next = co_await refuse(std::move(*reply), true);
+    const Next next = co_await refuse(std::move(*reply), kOtherRoutes, true);
     co_return next;
   }
   stream_.expires_never();
@@ -158,8 +158,9 @@ net::awaitable<bool> Connection::wait_for_bytes(int timeout_ms) {
 }
 
 // An answer without reading the body, if there is one: the connection cannot go on then.
-net::awaitable<Connection::Next> Connection::refuse(Reply reply, bool body_follows) {
-  if (body_follows) keep_alive_ = false;
+net::awaitable<Connection::Next> Connection::refuse(Reply reply, std::string_view route, bool body_follows) {
+  if (body_follows || context_.stopping) keep_alive_ = false;
+  context_.metrics.count_request(route, reply.status);
   const bool written = co_await send_reply(std::move(reply));
   if (!written) co_return Next::kClose;
   if (keep_alive_) co_return Next::kGoOn;
@@ -270,8 +271,8 @@ std::shared_ptr<Outbox> Connection::make_outbox() {
 }
 
 // Looks at the socket while an answer is being made: its end means that nobody waits for the answer any more
-// (a client that closes only its sending side counts as gone, as in other servers). Bytes are the beginning of
-// the next request and are kept.
+// (a client that closes only its sending side counts as gone, as in other servers). Bytes are the beginning
+// of the next request and are kept.
 void Connection::watch(std::shared_ptr<Outbox> outbox) {
   auto on_event = [self = shared_from_this(), outbox](boost::system::error_code error) {
     self->on_readable(error, outbox);

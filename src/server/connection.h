@@ -51,7 +51,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   boost::asio::awaitable<Next> serve_one(bool first);
   boost::asio::awaitable<bool> wait_for_bytes(int timeout_ms);
-  boost::asio::awaitable<Next> refuse(Reply reply, bool body_follows);
+  boost::asio::awaitable<Next> refuse(Reply reply, std::string_view route, bool body_follows);
   boost::asio::awaitable<Next> send_answer(std::shared_ptr<Outbox> outbox);
   boost::asio::awaitable<bool> send_reply(Reply reply);
   boost::asio::awaitable<bool> write(std::string_view bytes);

@@ -60,7 +60,7 @@ void write_engine(Writer& out, const engine::Counters& engine) {
   out.counter("hedge_engine_steps_total", "Batches that the engine ran.", engine.steps);
   out.gauge("hedge_engine_active", "Sequences that are being decoded.", engine.active);
   out.gauge("hedge_engine_queued", "Requests that wait for a slot.", engine.queued);
-  out.gauge("hedge_kv_bytes", "Bytes of the KV cache.", engine.kv_bytes_max);
+  out.gauge("hedge_kv_bytes", "Bytes that the KV cache may take.", engine.kv_bytes_max);
 }
 
 void write_upstream(Writer& out, const upstream::OpenAiBackend& upstream) {

@@ -133,7 +133,7 @@ std::string_view route_label(std::string_view path) {
   for (const Route& route : routes()) {
     if (matches(route, path)) return route.path;
   }
-  return "other";
+  return kOtherRoutes;
 }
 
 std::optional<Reply> answer_head(const Context& context, const HttpRequest& request) {

@@ -12,7 +12,9 @@
 
 namespace hedge::server {
 
-// The table's path that serves `path` ("/v1/models/*"), for metrics; "other" when there is none.
+// The label in metrics for what belongs to no route.
+inline constexpr std::string_view kOtherRoutes = "other";
+// The table's path that serves `path` ("/v1/models/*"), for metrics.
 std::string_view route_label(std::string_view path);
 
 // What can be answered from the head alone: a refusal (host, origin, key, unknown path, wrong method) or

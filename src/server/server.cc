@@ -17,6 +17,7 @@
 #include <unordered_map>
 
 #include "server/connection.h"
+#include "server/routes.h"
 
 namespace hedge::server {
 namespace {
@@ -179,7 +180,7 @@ class HttpServer final : public Server {
     socket.write_some(net::buffer(text), ignored);
     socket.shutdown(tcp::socket::shutdown_both, ignored);
     socket.close(ignored);
-    context_.metrics.count_request("other", reply.status);
+    context_.metrics.count_request(kOtherRoutes, reply.status);
   }
 
   void shut_down() {
