@@ -366,8 +366,10 @@ TEST(SessionHeader, NamesTheSessionWhereTheBodyDoesNot) {
   Call call = parse_ok(kOpenAiChat, chat_body());
   ASSERT_TRUE(apply_session_header(call, "from-header").ok());
   EXPECT_EQ(call.requests[0].routing.session, "from-header");
-  ASSERT_TRUE(apply_session_header(call, "other").ok());
+  ASSERT_TRUE(apply_session_header(call, "").ok());
+  ASSERT_TRUE(apply_session_header(call, "from-header").ok());
   EXPECT_EQ(call.requests[0].routing.session, "from-header");
+  EXPECT_EQ(apply_session_header(call, "other").error().field, "x-hedge-session");
   EXPECT_EQ(apply_session_header(call, std::string(129, 'x')).error().field, "x-hedge-session");
   for (const char* bad : {"\xff", "a b", "a/b", "a\n"})
     EXPECT_FALSE(apply_session_header(call, bad).ok()) << bad;

@@ -24,8 +24,15 @@ Status check_session_id(std::string_view session, const std::string& field) {
 
 Status apply_session_header(Call& call, std::string_view header) {
   HEDGE_TRY(check_session_id(header, "x-hedge-session"));
+  if (header.empty()) return {};
   for (chat::Request& request : call.requests) {
-    if (request.routing.session.empty()) request.routing.session = header;
+    // Two names for one session: guessing could take a turn out of a private one.
+    if (!request.routing.session.empty() && request.routing.session != header) {
+      return make_error(ErrorCode::kInvalidArgument,
+                        "x-hedge-session: expected the session that hedge.session names, got another one",
+                        "x-hedge-session");
+    }
+    request.routing.session = header;
   }
   return {};
 }

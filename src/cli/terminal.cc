@@ -29,7 +29,12 @@ bool stderr_is_terminal() { return isatty(STDERR_FILENO) != 0; }
 
 int fail(const Error& error) {
   std::fflush(stdout);
-  fmt::print(stderr, "hedge: {}\n", error.detail);
+  // Details may quote a file's own words; its control characters must not drive the terminal.
+  std::string text = error.detail;
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  }
+  fmt::print(stderr, "hedge: {}\n", text);
   return error.code == ErrorCode::kCancelled ? kExitInterrupted : kExitFailed;
 }
 

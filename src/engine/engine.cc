@@ -23,6 +23,8 @@ constexpr int kSlotsMax = 64;
 constexpr size_t kSharedPrefixMin = 32;
 // Healing takes back at most this many tokens of a broken word.
 constexpr size_t kHealTokensMax = 8;
+// No sane model comes near it; what lies beyond, NaN included, comes from broken weights.
+constexpr float kLogitMax = 1e30f;
 // How long the engine waits before it looks again at sequences whose consumers lag.
 constexpr Milliseconds kLagPoll{5};
 
@@ -183,10 +185,11 @@ class EngineImpl final : public Engine {
       must = take_broken_word(tokens, request.assistant_prefix);
     if (tokens.empty()) return make_error(ErrorCode::kInvalidArgument, "the prompt is empty", "prompt");
     if (tokens.size() >= context_) {
-      return make_error(ErrorCode::kContextExceeded, "the prompt has " + std::to_string(tokens.size()) +
-                                                         " tokens, but the context holds " +
-                                                         std::to_string(context_) +
-                                                         " tokens, the answer included");
+      return make_error(ErrorCode::kContextExceeded,
+                        "the prompt has " + std::to_string(tokens.size()) +
+                            " tokens, but the context holds " + std::to_string(context_) +
+                            " tokens, the answer included",
+                        request.raw ? "prompt" : "messages");
     }
     std::vector<std::string> stops = request.stop;
     const bool transcript = !request.raw && !format_->has_template();
@@ -406,6 +409,13 @@ class EngineImpl final : public Engine {
       finish(sequence, chat::FinishReason::kLength);
       return;
     }
+    const float top = model_->table().max_of(logits.data(), logits.size());
+    if (!(top > -kLogitMax && top < kLogitMax)) {
+      sequence.ticket->events.push_final(
+          make_error(ErrorCode::kCorrupt, "the model gave no finite logits: its weights are broken"));
+      leave(sequence);
+      return;
+    }
     chat::TokenInfo info;
     int32_t id = -1;
     if (!sequence.must.empty()) {
@@ -451,7 +461,7 @@ class EngineImpl final : public Engine {
 
   void finish(Sequence& sequence, chat::FinishReason reason) {
     chat::Delta rest;
-    rest.text = sequence.text.flush();
+    rest.text = sequence.text.flush(reason == chat::FinishReason::kLength);
     if (!rest.text.empty()) send(sequence, std::move(rest));
     chat::Done done;
     done.reason = reason;
@@ -460,14 +470,20 @@ class EngineImpl final : public Engine {
     done.usage.completion_tokens = static_cast<int>(sequence.generated());
     done.usage.prefill_ms = sequence.prefill_ms;
     done.usage.decode_ms = seconds_since(sequence.decode_start) * 1000;
+    const std::shared_ptr<Ticket> ticket = sequence.ticket;
     // The slot is free before the client learns of the end: its next turn finds it.
+    leave(sequence);
+    ticket->events.push_final(chat::Event(std::move(done)));
+  }
+
+  // Gives the slot back and marks the sequence for removal at the end of the step.
+  void leave(Sequence& sequence) {
     release(sequence);
     {
       std::lock_guard lock(bell_->mutex);
       --active_;
     }
-    send(sequence, std::move(done));
-    sequence.ticket.reset();  // marks it for removal at the end of the step
+    sequence.ticket.reset();
   }
 
   struct Planned {

@@ -69,7 +69,11 @@ class AnswerText {
         strip_space_(strip_space) {}
 
   std::string push(text::TokenId id) { return stops_.push(strip(detokenizer_.push(id))); }
-  std::string flush() { return stops_.push(strip(detokenizer_.flush())) + stops_.flush(); }
+  // What is held back at the end. `cut`: the answer ends for its length, so that an unfinished character is
+  // left out instead of being shown as broken.
+  std::string flush(bool cut) {
+    return (cut ? std::string() : stops_.push(strip(detokenizer_.flush()))) + stops_.flush();
+  }
   bool stopped() const { return stops_.stopped(); }
 
  private:

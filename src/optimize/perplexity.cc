@@ -84,16 +84,21 @@ double log_sum_exp(const float* logits, size_t vocab, float top) {
   return top + std::log(sum);
 }
 
-void score(const float* logits, size_t vocab, int32_t next, const uint8_t* base, Sums& sums) {
+Status score(const float* logits, size_t vocab, int32_t next, const uint8_t* base, Sums& sums) {
   const size_t best = static_cast<size_t>(std::max_element(logits, logits + vocab) - logits);
   const double norm = log_sum_exp(logits, vocab, logits[best]);
   const double nll = norm - logits[next];
+  if (!std::isfinite(nll))
+    return make_error(ErrorCode::kCorrupt, "the model gave no finite logits: its weights are broken");
   sums.nll += nll;
   sums.nll_squares += nll * nll;
   ++sums.count;
-  if (base == nullptr) return;
+  if (base == nullptr) return {};
   const float scale = load_le<float>(base);
   const float minimum = load_le<float>(base + 4);
+  if (!std::isfinite(scale) || !std::isfinite(minimum) || scale < 0 || minimum > 0) {
+    return make_error(ErrorCode::kCorrupt, "KL base file: expected finite log-probabilities");
+  }
   const auto log_prob = [&](size_t i) { return scale * load_le<uint16_t>(base + 8 + 2 * i) + minimum; };
   double divergence = 0;
   size_t base_best = 0;
@@ -110,10 +115,11 @@ void score(const float* logits, size_t vocab, int32_t next, const uint8_t* base,
   sums.nll_base -= log_prob(static_cast<size_t>(next));
   sums.same_top += best == base_best ? 1 : 0;
   sums.divergences.push_back(static_cast<float>(divergence));
+  return {};
 }
 
-void score_chunk(model::Forward& forward, model::KvCache& cache, std::span<const int32_t> tokens, int32_t bos,
-                 size_t vocab, const KlBase* base, int chunk, Sums& sums) {
+Status score_chunk(model::Forward& forward, model::KvCache& cache, std::span<const int32_t> tokens,
+                   int32_t bos, size_t vocab, const KlBase* base, int chunk, Sums& sums) {
   const int context = static_cast<int>(tokens.size());
   const int first = context / 2;
   for (int begin = 0; begin < context; begin += forward.rows_max()) {
@@ -131,11 +137,13 @@ void score_chunk(model::Forward& forward, model::KvCache& cache, std::span<const
       const float* logits = forward.logits(at, step);
       for (int j = 0; j < step; ++j) {
         const int position = begin + outputs[static_cast<size_t>(at + j)];
-        score(logits + static_cast<size_t>(j) * vocab, vocab, tokens[static_cast<size_t>(position + 1)],
-              base != nullptr ? base->record(chunk, position - first) : nullptr, sums);
+        HEDGE_TRY(score(logits + static_cast<size_t>(j) * vocab, vocab,
+                        tokens[static_cast<size_t>(position + 1)],
+                        base != nullptr ? base->record(chunk, position - first) : nullptr, sums));
       }
     }
   }
+  return {};
 }
 
 Result<std::vector<int32_t>> text_tokens(const PerplexityOptions& options, const text::Tokenizer& tokenizer) {
@@ -196,6 +204,12 @@ Result<PerplexityResult> perplexity(const PerplexityOptions& options,
                                                          std::to_string(base->vocab));
     }
     tokens = base->tokens;
+    HEDGE_TRY_SET(const std::vector<int32_t> of_text, text_tokens(options, *tokenizer));
+    if (of_text.size() < tokens.size() || !std::equal(tokens.begin(), tokens.end(), of_text.begin())) {
+      return make_error(ErrorCode::kInvalidArgument, options.kl_base_path + ": expected the tokens of " +
+                                                         options.text_path +
+                                                         ", but it was written over another text");
+    }
   } else {
     HEDGE_TRY_SET(tokens, text_tokens(options, *tokenizer));
   }
@@ -211,8 +225,8 @@ Result<PerplexityResult> perplexity(const PerplexityOptions& options,
     const std::span<const int32_t> piece(
         tokens.data() + static_cast<size_t>(chunk) * static_cast<size_t>(context),
         static_cast<size_t>(context));
-    score_chunk(*forward, *cache, piece, tokenizer->adds_bos() ? tokenizer->bos() : -1, vocab, base.get(),
-                chunk, sums);
+    HEDGE_TRY(score_chunk(*forward, *cache, piece, tokenizer->adds_bos() ? tokenizer->bos() : -1, vocab,
+                          base.get(), chunk, sums));
     if (progress) progress(chunk + 1, chunks, std::exp(sums.nll / static_cast<double>(sums.count)));
   }
   PerplexityResult result = summarize(sums, base != nullptr);

@@ -141,7 +141,14 @@ Aligner::Outcome Aligner::decide(std::string_view reply, bool whole) const {
     // Whatever the endpoint did before: a word directly after a finished one is an echo, and so are two words
     // in place.
     const bool repeats = repeats_itself(said, seam);
-    const bool echo = expect_ == Expect::kEcho ? true
+    // An endpoint that repeats the start repeats its white space or adds a blank; a new line in front of it
+    // is the model's own, which says the same again.
+    const std::string_view lead = reply.substr(0, space);
+    const bool own_line =
+        lead.find('\n') != std::string_view::npos &&
+        std::string_view(start_).substr(0, start_space).find('\n') == std::string_view::npos;
+    const bool echo = own_line && expect_ != Expect::kEcho ? false
+                      : expect_ == Expect::kEcho           ? true
                       : expect_ == Expect::kContinuation
                           ? plausible && !repeats && (sure || glued || count_words(said, 2) == 2)
                           : plausible && !repeats;

@@ -113,6 +113,9 @@ TEST(Align, EchoIsDropped) {
   EXPECT_EQ(align("  The capital of France", "The capital of France is"), (Aligned{" is", kEcho}));
   EXPECT_EQ(align("The capital of France", " The capital of France is"), (Aligned{" is", kEcho}));
   EXPECT_EQ(align("\n\nThe capital of France", "\nThe capital of France is"), (Aligned{" is", kEcho}));
+  // A new line that the start did not have: the model says the same again, on a line of its own.
+  EXPECT_EQ(align("The capital of Japan is", "\nThe capital of Japan is\n"),
+            (Aligned{"\nThe capital of Japan is\n", kContinuation}));
   EXPECT_EQ(align("C'est d\xc3\xa9j\xc3\xa0 l'\xc3\xa9t\xc3\xa9",
                   "C'est d\xc3\xa9j\xc3\xa0 l'\xc3\xa9t\xc3\xa9, oui"),
             (Aligned{", oui", kEcho}));
