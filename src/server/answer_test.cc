@@ -192,8 +192,8 @@ TEST_F(Answers, TooManyGet429AndRoomComesBack) {
   TestClient first(port());
   TestClient second(port());
   first.send(post("/v1/chat/completions", kChat));
-  second.send(post("/v1/chat/completions", kChat));
   const auto script = backend.wait_stream(0);
+  second.send(post("/v1/chat/completions", kChat));
   backend.wait_stream(1);
   const Response refused = ask(post("/v1/chat/completions", kChat));
   EXPECT_EQ(refused.status, 429);
