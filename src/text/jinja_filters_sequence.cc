@@ -36,8 +36,8 @@ Value filter_first(Runtime& runtime, const Value& input, const Args& args) {
 Value filter_last(Runtime& runtime, const Value& input, const Args& args) {
   const Params params(runtime, "last", args, {});
   if (input.is_sequence(Sequence::kGenerator)) runtime.fail("'generator' object is not reversible");
-  if (input.is_undefined()) fail_undefined(runtime, input);
   if (!params.ok()) return Value();
+  if (input.is_undefined()) return no_item();
   if (input.is_list()) return input.as_list().items.empty() ? no_item() : input.as_list().items.back();
   if (input.is_string() && !input.text().empty()) return get_item(runtime, input, Value::integer(-1));
   if (input.is_dict() && !input.as_dict().entries.empty()) return input.as_dict().entries.back().first;
@@ -67,7 +67,7 @@ Value filter_reverse(Runtime& runtime, const Value& input, const Args& args) {
   if (input.is_string()) return slice(runtime, input, Value::none(), Value::none(), Value::integer(-1));
   std::vector<Value> items = collect(runtime, input);
   std::reverse(items.begin(), items.end());
-  const bool walked = input.is_sequence(Sequence::kGenerator) || input.is_undefined();
+  const bool walked = input.is_sequence(Sequence::kGenerator);
   return runtime.failed() ? Value()
                           : runtime.list(std::move(items), walked ? Sequence::kList : Sequence::kGenerator);
 }

@@ -99,11 +99,13 @@ Value filter_truncate(Runtime& runtime, const Value& input, const Args& args) {
   const Params params(runtime, "truncate", args, {"length", "killwords", "end", "leeway"});
   const int64_t most = params.integer(0, 255), leeway = params.integer(3, 5);
   const std::string_view end = params.string(2).value_or("...");
-  if (!params.ok() || !input.is_string()) return runtime.fail("truncate expects a string");
   const int64_t end_size = count_points(end);
   if (most < end_size || leeway < 0)
     return runtime.fail("truncate: the length is below that of the end mark");
-  if (length(runtime, input) <= most + leeway) return input;
+  const int64_t size = length(runtime, input);
+  if (!params.ok() || size <= most + leeway) return input;
+  if (!input.is_string())
+    return runtime.fail(std::string("truncate expects a string, found ") + input.type_name());
   std::string_view head = std::string_view(input.text()).substr(0, offset_of(input.text(), most - end_size));
   if (!params.flag(1, false)) head = head.substr(0, std::min(head.rfind(' '), head.size()));
   return runtime.str(std::string(head) + std::string(end), input.is_markup());

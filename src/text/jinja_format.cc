@@ -132,7 +132,9 @@ class PercentFormatter {
       if (percent < text.size()) out.append(item(text, position));
     }
     const bool tuple = values_.is_sequence(Sequence::kTuple);
-    if (!runtime_.failed() && !values_.is_dict() && used_ < (tuple ? values_.as_list().items.size() : 1)) {
+    // What can be subscripted counts as a mapping, which need not be used up.
+    const bool mapping = values_.is_dict() || values_.is_undefined() || (values_.is_list() && !tuple);
+    if (!runtime_.failed() && !mapping && used_ < (tuple ? values_.as_list().items.size() : 1)) {
       runtime_.fail("not all arguments were used by the format string");
     }
     return out.take();

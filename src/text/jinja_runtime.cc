@@ -122,7 +122,7 @@ bool Iter::next(Value& out) {
     if (position_ >= text.size()) return false;
     const size_t start = position_;
     utf8_next(text, position_);
-    out = runtime_.str(text.substr(start, position_ - start), source_.is_markup());
+    out = runtime_.str(text.substr(start, position_ - start));
     return !runtime_.failed();
   }
   return false;

@@ -13,6 +13,7 @@ without "text" and run this.
 """
 
 import datetime
+import functools
 import json
 import pathlib
 import sys
@@ -58,10 +59,15 @@ def environment():
 ENV = environment()
 
 
+@functools.lru_cache(maxsize=1)
+def compiled(source):
+    return ENV.from_string(source)
+
+
 def render(source, context):
     """The text, or None where jinja2 raises."""
     try:
-        return ENV.from_string(source).render(**context)
+        return compiled(source).render(**context)
     except Exception:
         return None
 
