@@ -61,6 +61,9 @@ Outbox::Taken Outbox::take() {
 }
 
 void Outbox::abandon() {
+  // Before the writer can see it: a runner that finds its outbox abandoned lets its streams go, and they
+  // would end without ever having been cancelled.
+  streams_.cancel_all();
   {
     std::lock_guard lock(mutex_);
     abandoned_ = true;
