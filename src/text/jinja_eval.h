@@ -1,9 +1,9 @@
 // Walks the tree: expressions (jinja_eval.cc) and statements (jinja_exec.cc). One Evaluator is one render.
-// Names are looked up at the time they are read, from the innermost scope outward, then among the variables of the
-// template and its context, then among the global functions. `if` opens no scope; a loop opens one for every item, as
-// macros, {% call %}, {% filter %}, {% set %} blocks and {% with %} do.
-// Jinja decides at compile time where a name lives, with one visible difference: a variable of the context that the
-// template reads only inside a loop, macro or block, and sets at its top level without ever reading it there, is
+// Names are looked up at the time they are read, from the innermost scope outward, then among the variables
+// of the template and its context, then among the global functions. `if` opens no scope; a loop opens one for
+// every item, as macros, {% call %}, {% filter %}, {% set %} blocks and {% with %} do. Jinja decides at
+// compile time where a name lives, with one visible difference: a variable of the context that the template
+// reads only inside a loop, macro or block, and sets at its top level without ever reading it there, is
 // undefined until it is set; here it has the context's value.
 #pragma once
 
