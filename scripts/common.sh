@@ -66,7 +66,7 @@ have_default_models() {
 # folder that holds them.
 need_models() {
   if have_default_models; then return 0; fi
-  say "Fetching the default models (SmolLM2-135M-Instruct, Gemma-3-270M)"
+  say "The default models: SmolLM2-135M-Instruct, Gemma-3-270M"
   build/release/hedge pull smollm2-135m-instruct gemma-3-270m
   local path
   path=$(build/release/hedge pull --json smollm2-135m-instruct | sed -n 's/^ *"path": "\(.*\)",*$/\1/p')

@@ -1,9 +1,11 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <exception>
 
 #include "cli/command.h"
+#include "cli/names.h"
 #include "cli/terminal.h"
 
 namespace hedge::cli {
@@ -16,6 +18,40 @@ First steps:
   hedge serve -m smollm2-135m-instruct     serve it at http://127.0.0.1:8080/v1
 
 `hedge COMMAND --help` explains a command and shows examples.)";
+
+// What CLI11 says of an argument it does not know, made helpful.
+std::string usage_error(const CLI::App& app, const CLI::Error& error) {
+  const auto chosen = app.get_subcommands();
+  if (error.get_exit_code() != static_cast<int>(CLI::ExitCodes::ExtrasError) || chosen.empty())
+    return error.what();
+  const std::vector<std::string> rest = app.remaining(true);
+  if (rest.empty()) return error.what();
+  const auto is_option = [](const std::string& text) { return text.starts_with("-") && text.size() > 1; };
+  const auto option = std::find_if(rest.begin(), rest.end(), is_option);
+  if (option == rest.end()) {
+    return fmt::format("'{}' is one argument too many for {}", rest.front(), chosen.front()->get_name());
+  }
+  std::vector<std::string> names;
+  for (const CLI::Option* o : chosen.front()->get_options()) {
+    for (const std::string& name : o->get_lnames()) names.push_back("--" + name);
+  }
+  const std::string near = nearest(*option, names);
+  return fmt::format("{} has no option {}{}", chosen.front()->get_name(), *option,
+                     near.empty() ? "" : fmt::format("; did you mean {}?", near));
+}
+
+// A first word that is no subcommand; empty when all is well.
+std::string unknown_command(const CLI::App& app, const std::string& word) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) {
+    names.push_back(command->get_name());
+    if (command->check_name(word)) return {};
+  }
+  const std::string near = nearest(word, names);
+  return fmt::format("no command '{}'; {}", word,
+                     near.empty() ? fmt::format("there are {}", fmt::join(names, ", "))
+                                  : fmt::format("did you mean '{}'?", near));
+}
 
 int parse_and_run(int argc, const char* const* argv) {
   CLI::App app(
@@ -32,11 +68,24 @@ int parse_and_run(int argc, const char* const* argv) {
 #include "cli/command_list.inc"
 #undef HEDGE_COMMAND
 
+  if (argc < 2) {
+    fmt::print(stderr, "{}", app.help());
+    return kExitUsage;
+  }
+  if (argv[1][0] != '-') {
+    if (const std::string unknown = unknown_command(app, argv[1]); !unknown.empty()) {
+      return fail(make_error(ErrorCode::kInvalidArgument, unknown)), kExitUsage;
+    }
+  }
   try {
     app.parse(argc, argv);
+  } catch (const CLI::Success& asked) {  // --help, --version
+    return app.exit(asked);
   } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? kExitOk : kExitUsage;
+    fail(make_error(ErrorCode::kInvalidArgument, usage_error(app, error)));
+    fmt::print(stderr, "`hedge {}--help` explains.\n",
+               app.get_subcommands().empty() ? "" : app.get_subcommands().front()->get_name() + " ");
+    return kExitUsage;
   }
   return chosen ? chosen() : kExitUsage;
 }

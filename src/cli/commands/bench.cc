@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/kernel_level.h"
 #include "cli/models/store.h"
+#include "cli/options.h"
 #include "cli/terminal.h"
 #include "optimize/benchmark.h"
 
@@ -80,17 +81,23 @@ void add_bench(CLI::App& app, Action& chosen) {
       ->type_name("MODEL")
       ->required();
   command->add_option("-p,--prompt", b.prompt_tokens, "Prompt lengths, separated by ','; 0: none")
+      ->type_name("N")
       ->delimiter(',')
-      ->check(CLI::Range(0, 1 << 20))
+      ->allow_extra_args(false)
+      ->check(in_range(0, 1 << 20))
       ->capture_default_str();
   command->add_option("-n,--generate", b.generated_tokens, "Answer lengths, separated by ','; 0: none")
+      ->type_name("N")
       ->delimiter(',')
-      ->check(CLI::Range(0, 1 << 20))
+      ->allow_extra_args(false)
+      ->check(in_range(0, 1 << 20))
       ->capture_default_str();
   command->add_option("-t,--threads", b.threads, "0: all cores this process may use")
-      ->check(CLI::Range(0, 1024));
+      ->type_name("N")
+      ->check(in_range(0, 1024));
   command->add_option("-r,--repetitions", b.repetitions, "Counted runs per test")
-      ->check(CLI::Range(1, 10000))
+      ->type_name("N")
+      ->check(in_range(1, 10000))
       ->capture_default_str();
   command->add_flag("--json", options->as_json, "Print a JSON list");
   command->callback([options, &chosen] { chosen = [options] { return run_bench(*options); }; });

@@ -13,6 +13,7 @@
 #include "cli/kernel_level.h"
 #include "cli/models/describe.h"
 #include "cli/models/store.h"
+#include "cli/options.h"
 #include "cli/terminal.h"
 #include "kernels/dispatch.h"
 #include "optimize/roofline.h"
@@ -195,7 +196,8 @@ void add_doctor(CLI::App& app, Action& chosen) {
   command->footer(kFooter);
   command
       ->add_option("-t,--threads", options->threads, "For the measurement; 0: all cores this process may use")
-      ->check(CLI::Range(0, 1024));
+      ->type_name("N")
+      ->check(in_range(0, 1024));
   command->add_flag("--quick", options->quick, "Measure nothing");
   command->add_flag("--json", options->as_json, "Print one JSON object");
   command->callback([options, &chosen] { chosen = [options] { return run_doctor(*options); }; });

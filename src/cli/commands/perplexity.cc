@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/kernel_level.h"
 #include "cli/models/store.h"
+#include "cli/options.h"
 #include "cli/terminal.h"
 
 namespace hedge::cli {
@@ -86,12 +87,15 @@ void add_perplexity(CLI::App& app, Action& chosen) {
       ->required();
   command->add_option("-f,--file", p.text_path, "The text")->type_name("FILE")->required();
   command->add_option("-c,--context", p.context_tokens, "Tokens of a chunk")
-      ->check(CLI::Range(4, 1 << 20))
+      ->type_name("N")
+      ->check(in_range(4, 1 << 20))
       ->capture_default_str();
   command->add_option("--chunks", p.chunks, "So many chunks from the beginning; -1: all")
+      ->type_name("N")
       ->capture_default_str();
   command->add_option("-t,--threads", p.threads, "0: all cores this process may use")
-      ->check(CLI::Range(0, 1024));
+      ->type_name("N")
+      ->check(in_range(0, 1024));
   command->add_option("--kl-base", p.kl_base_path, "Reference distributions (see below)")->type_name("FILE");
   command->add_flag("--json", options->as_json, "Print one JSON object");
   command->callback([options, &chosen] { chosen = [options] { return run_perplexity(*options); }; });

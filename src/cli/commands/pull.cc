@@ -30,8 +30,7 @@ MODEL is one of
   a file                 hedge pull /media/usb/model.gguf        (linked, not copied)
 
 An interrupted download of a URL goes on where it stopped. A model gets its name only when it is whole and
-verified. Models lie in $HEDGE_HOME/models
-(default ~/.local/share/hedge/models).)";
+verified. Models lie in $HEDGE_HOME/models (default ~/.local/share/hedge/models).)";
 
 bool is_here(const Source& source, const std::vector<ModelFile>& models) {
   return std::any_of(models.begin(), models.end(),

@@ -13,6 +13,7 @@
 #include "cli/command.h"
 #include "cli/kernel_level.h"
 #include "cli/models/store.h"
+#include "cli/options.h"
 #include "cli/repl.h"
 #include "cli/terminal.h"
 #include "engine/engine.h"
@@ -192,29 +193,40 @@ void add_run(CLI::App& app, Action& chosen) {
   CLI::Option* prompt =
       command->add_option("PROMPT", options->prompt, "What to ask; without it, a conversation");
   command->add_option("-n,--max-tokens", options->chat.max_tokens, "Longest answer; -1: until its end")
-      ->check(CLI::Range(-1, 1 << 30));
+      ->type_name("N")
+      ->check(in_range(-1, 1 << 30));
   command->add_option("--temperature", sampling.temperature, "0 always takes the best token")
-      ->check(CLI::Range(0.0, 5.0))
+      ->type_name("T")
+      ->check(in_range(0.0, 5.0))
       ->capture_default_str();
   command->add_option("--top-k", sampling.top_k, "0: off")
-      ->check(CLI::Range(0, 1000000))
+      ->type_name("N")
+      ->check(in_range(0, 1000000))
       ->capture_default_str();
   command->add_option("--top-p", sampling.top_p, "1: off")
-      ->check(CLI::Range(0.0, 1.0))
+      ->type_name("P")
+      ->check(in_range(0.0, 1.0))
       ->capture_default_str();
   command->add_option("--min-p", sampling.min_p, "0: off")
-      ->check(CLI::Range(0.0, 1.0))
+      ->type_name("P")
+      ->check(in_range(0.0, 1.0))
       ->capture_default_str();
   command->add_option("--repeat-penalty", sampling.repeat_penalty, "1: off")
-      ->check(CLI::Range(0.1, 10.0))
+      ->type_name("X")
+      ->check(in_range(0.1, 10.0))
       ->capture_default_str();
-  command->add_option("-s,--seed", options->seed, "Makes sampling repeatable");
-  command->add_option("--stop", options->stop, "End the answer before this text; may be given several times");
-  command->add_option("--system", options->chat.system, "Text that stands above the conversation");
+  command->add_option("-s,--seed", options->seed, "Makes sampling repeatable")->type_name("S");
+  command->add_option("--stop", options->stop, "End the answer before this text; may be given several times")
+      ->type_name("TEXT")
+      ->allow_extra_args(false);
+  command->add_option("--system", options->chat.system, "Text that stands above the conversation")
+      ->type_name("TEXT");
   command->add_option("-t,--threads", options->engine.threads, "0: all cores this process may use")
-      ->check(CLI::Range(0, 1024));
+      ->type_name("N")
+      ->check(in_range(0, 1024));
   command->add_option("-c,--context", options->engine.context_tokens, "0: the model's own, at most 4096")
-      ->check(CLI::Range(0, 1 << 24));
+      ->type_name("N")
+      ->check(in_range(0, 1 << 24));
   command->add_flag("--raw", options->raw, "Continue the text as it is, without chat template");
   command->add_flag("--ignore-eos", options->ignore_eos,
                     "Go on past the end of the answer, up to --max-tokens");

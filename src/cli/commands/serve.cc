@@ -14,6 +14,7 @@
 #include "cli/config/config.h"
 #include "cli/kernel_level.h"
 #include "cli/models/store.h"
+#include "cli/options.h"
 #include "cli/stack.h"
 #include "cli/terminal.h"
 #include "os/file.h"
@@ -49,6 +50,7 @@ Status apply_log_level(const std::string& name) {
         ErrorCode::kInvalidArgument,
         fmt::format("log level must be trace, debug, info, warn, error or off, got '{}'", name));
   }
+  spdlog::drop("hedge");
   auto logger = spdlog::stderr_color_mt("hedge");
   logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %^%l%$ %v");
   logger->set_level(level);
@@ -240,7 +242,7 @@ void add_serve(CLI::App& app, Action& chosen) {
               });
             },
             help)
-        ->check(CLI::Range(low, high))
+        ->check(in_range(low, high))
         ->type_name("N");
   };
   const auto flag = [&](const std::string& names, const std::string& help, auto set) {
