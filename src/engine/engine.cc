@@ -338,15 +338,15 @@ class EngineImpl final : public Engine {
     counters_.cached_tokens += prefix;
   }
 
-  // One batch: every decode whose consumer keeps up, then prompt pieces while rows are left. False when there
-  // was nothing to run.
+  // Every decode whose consumer keeps up, then prompt pieces. Two batches, so that an answer does not depend
+  // on what else runs (model::Mode). False when there was nothing to run.
   bool step() {
-    rows_.clear();
-    outputs_.clear();
-    plan_.clear();
+    begin_batch();
     for (std::unique_ptr<Sequence>& sequence : running_) {
       if (!sequence->prefilling() && !sequence->ticket->events.full()) add_rows(*sequence, 1);
     }
+    const bool decoded = run_batch(model::Mode::kDecode);
+    begin_batch();
     size_t room = static_cast<size_t>(options_.prefill_chunk);
     for (std::unique_ptr<Sequence>& sequence : running_) {
       if (!sequence->prefilling() || room == 0) continue;
@@ -354,9 +354,19 @@ class EngineImpl final : public Engine {
       add_rows(*sequence, count);
       room -= count;
     }
+    return run_batch(model::Mode::kPrompt) || decoded;
+  }
+
+  void begin_batch() {
+    rows_.clear();
+    outputs_.clear();
+    plan_.clear();
+  }
+
+  bool run_batch(model::Mode mode) {
     if (rows_.empty()) return false;
     const auto start = SteadyClock::now();
-    forward_->run(rows_, outputs_);
+    forward_->run(rows_, outputs_, mode);
     const size_t vocab = static_cast<size_t>(model_->config().vocab);
     float* logits = nullptr;
     if (!outputs_.empty())
@@ -386,10 +396,7 @@ class EngineImpl final : public Engine {
       ++counters_.steps;
       (prefill_rows > 0 ? counters_.prefill_seconds : counters_.decode_seconds) += seconds;
     }
-    std::erase_if(running_, [this](const std::unique_ptr<Sequence>& s) {
-      if (!s->ticket) return true;
-      return false;
-    });
+    std::erase_if(running_, [](const std::unique_ptr<Sequence>& s) { return !s->ticket; });
     return true;
   }
 

@@ -70,7 +70,9 @@ void attend_tiled(const kernels::Table& table, AttentionScratch& s, const Attent
     }
   }
   std::fill_n(s.sums.begin(), queries * dim, 0.0f);
-  const size_t begin = static_cast<size_t>(first_visible(in, in.first_position));
+  // Tiles begin at multiples of their size, so that a row sees the same ones in whatever run it stands.
+  const size_t begin =
+      static_cast<size_t>(first_visible(in, in.first_position)) / kAttentionTile * kAttentionTile;
   const size_t end = static_cast<size_t>(in.first_position) + rows;
   for (size_t tile = begin; tile < end; tile += kAttentionTile) {
     const size_t count = std::min(kAttentionTile, end - tile);

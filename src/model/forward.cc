@@ -17,6 +17,8 @@ using kernels::Activations;
 // With so few rows every worker does the norms and the quantising of all rows itself, in memory of its own:
 // cheaper than a barrier.
 constexpr size_t kPrivateRowsMax = 2;
+// From this many rows on, interleaving a panel costs less than it saves.
+constexpr size_t kPanelRowsMin = 6;
 // Runs of at least this many rows of one sequence go through the tiled attention.
 constexpr size_t kTiledRowsMin = 4;
 
@@ -79,11 +81,23 @@ class ForwardImpl final : public Forward {
     }
   }
 
-  void run(std::span<const Row> rows, std::span<const int> outputs) override {
+  void run(std::span<const Row> rows, std::span<const int> outputs, Mode mode) override {
     HEDGE_CHECK(rows.size() <= static_cast<size_t>(rows_max_) && !rows.empty());
     rows_ = rows;
     outputs_ = outputs;
     private_ = rows.size() <= kPrivateRowsMax;
+    mode_ = mode;
+    switch (mode) {
+      case Mode::kAuto:
+        panel_ = rows.size() >= kPanelRowsMin;
+        break;
+      case Mode::kPrompt:
+        panel_ = true;
+        break;
+      case Mode::kDecode:
+        panel_ = rows.size() > kDecodeRowsMax;
+        break;
+    }
     split_runs();
     team_.run([](void* self, os::Worker& worker) { static_cast<ForwardImpl*>(self)->layers(worker); }, this);
   }
@@ -221,7 +235,7 @@ class ForwardImpl final : public Forward {
   }
 
   MatmulInput normed_input(Local& mine, const Activations& act) {
-    return MatmulInput{&act, private_ ? mine.plain.data() : plain_.data(), dim_, rows_.size()};
+    return MatmulInput{&act, private_ ? mine.plain.data() : plain_.data(), dim_, rows_.size(), panel_};
   }
 
   void project_qkv(os::Worker& worker, const Layer& layer) {
@@ -281,7 +295,7 @@ class ForwardImpl final : public Forward {
     size_t unit = worker.take();
     size_t passed = 0;
     for (const Run& run : runs_) {
-      const bool tiled = run.rows >= kTiledRowsMin;
+      const bool tiled = mode_ == Mode::kPrompt || (mode_ == Mode::kAuto && run.rows >= kTiledRowsMin);
       const size_t units = tiled ? kv_heads : heads * run.rows;
       for (; unit - passed < units; unit = worker.take()) {
         const size_t inner = unit - passed;
@@ -319,7 +333,7 @@ class ForwardImpl final : public Forward {
     Local& mine = local(worker);
     const Activations act = activations(mine, columns);
     const MatmulJob jobs[] = {{&weights, branch_.data(), dim_}};
-    matmul_phase(worker, table_, mine.matmul, jobs, MatmulInput{&act, values, columns, rows_.size()},
+    matmul_phase(worker, table_, mine.matmul, jobs, MatmulInput{&act, values, columns, rows_.size(), panel_},
                  [](size_t, size_t, size_t) {});
     worker.barrier();
   }
@@ -332,7 +346,7 @@ class ForwardImpl final : public Forward {
     const MatmulInput input = normed_input(mine, act);
     const MatmulJob gate_job{&layer.gate, gate_.data(), ffn_};
     const MatmulJob up_job{&layer.up, up_.data(), ffn_};
-    const size_t step = chunk_rows(table_, layer.gate, input.rows, worker.count());
+    const size_t step = chunk_rows(table_, layer.gate, input.panel, worker.count());
     for (size_t c = worker.take(); c * step < ffn_; c = worker.take()) {
       const size_t first = c * step;
       const size_t count = std::min(step, ffn_ - first);
@@ -380,7 +394,8 @@ class ForwardImpl final : public Forward {
       worker.barrier();
     }
     const MatmulJob jobs[] = {{&weights_.head, logits_.data(), static_cast<size_t>(config_.vocab)}};
-    matmul_phase(worker, table_, mine.matmul, jobs, MatmulInput{&act, hidden, dim_, head_count_},
+    matmul_phase(worker, table_, mine.matmul, jobs,
+                 MatmulInput{&act, hidden, dim_, head_count_, head_count_ > kDecodeRowsMax},
                  [](size_t, size_t, size_t) {});
   }
 
@@ -397,6 +412,8 @@ class ForwardImpl final : public Forward {
   std::span<const int> outputs_;
   std::vector<Run> runs_;
   bool private_ = false;
+  bool panel_ = false;
+  Mode mode_ = Mode::kAuto;
   size_t head_first_ = 0, head_count_ = 0;
 
   // Shared buffers, [rows_max, ...].

@@ -21,6 +21,16 @@ struct Row {
   KvCache* cache;
 };
 
+// How a batch is computed. Rounding differs between the ways, and quantised activations amplify the last bit
+// to visible differences; so each row's result is made independent of what else is in the batch by keeping to
+// one way per kind.
+enum class Mode : uint8_t {
+  kAuto,    // by the number of rows: the fastest
+  kPrompt,  // pieces of prompts: the same bits however the prompt is cut, and whatever stands beside it
+  kDecode,  // one row per sequence: the same bits for up to kDecodeRowsMax sequences, more go as in kPrompt
+};
+inline constexpr size_t kDecodeRowsMax = 8;
+
 class Forward {
  public:
   // rows_max: largest batch; outputs_max: most rows whose logits are asked for at once.
@@ -32,7 +42,7 @@ class Forward {
   // Runs the layers. Rows of one cache must be neighbours with rising positions, all earlier positions being
   // in the cache. `outputs` are indices of rows (rising) whose final hidden state is kept for logits().
   // REQUIRES: rows.size() <= rows_max, outputs.size() <= rows_max.
-  virtual void run(std::span<const Row> rows, std::span<const int> outputs) = 0;
+  virtual void run(std::span<const Row> rows, std::span<const int> outputs, Mode mode = Mode::kAuto) = 0;
 
   // Logits [count, vocab] of outputs [first, first + count) of the last run; valid until the next call.
   // REQUIRES: count <= outputs_max.

@@ -7,8 +7,6 @@
 namespace hedge::model {
 namespace {
 
-// From this many input rows on, interleaving a panel costs less than it saves.
-constexpr size_t kPanelInputRows = 6;
 // A chunk of stored weights for few input rows: large enough to read at memory speed, small enough to share
 // out.
 constexpr size_t kChunkBytes = 64 * 1024;
@@ -71,8 +69,8 @@ MatmulScratch::MatmulScratch(const kernels::Table& table, size_t columns_max) {
                          0, 32};
 }
 
-size_t chunk_rows(const kernels::Table& table, const Matrix& weights, size_t input_rows, int workers) {
-  if (input_rows >= kPanelInputRows && !is_float(weights.type)) return table.panel_rows;
+size_t chunk_rows(const kernels::Table& table, const Matrix& weights, bool panel, int workers) {
+  if (panel && !is_float(weights.type)) return table.panel_rows;
   const size_t by_bytes = std::max<size_t>(8, kChunkBytes / weights.row_bytes);
   const size_t by_share = round_up(weights.rows / (static_cast<size_t>(workers) * 4) + 1, 8);
   return std::max<size_t>(8, std::min(by_bytes, by_share));
@@ -86,7 +84,7 @@ void matmul_chunk(const kernels::Table& table, MatmulScratch& scratch, const Mat
     return;
   }
   const size_t type = static_cast<size_t>(w.type);
-  if (input.rows >= kPanelInputRows) {
+  if (input.panel) {
     for (size_t i = 0; i < count; ++i) table.unpack[type](w.row(first + i), w.columns, scratch.rows[i]);
     kernels::Panel panel = scratch.panel;
     panel.columns = w.columns;
@@ -96,11 +94,21 @@ void matmul_chunk(const kernels::Table& table, MatmulScratch& scratch, const Mat
     table.gemm_panel(&panel, input.quantized, input.rows, job.out + first, job.out_stride, count);
     return;
   }
-  if (input.rows == 1 && table.dot_direct[type] != nullptr) {
-    table.dot_direct[type](w.row(first), w.row_bytes, w.columns, count, input.quantized, job.out + first);
+  if (table.dot_direct[type] != nullptr) {
+    // The chunk stays in cache between the rows, so that memory is read once.
+    for (size_t r = 0; r < input.rows; ++r) {
+      const kernels::Activations& all = *input.quantized;
+      const kernels::Activations one{all.q + r * all.q_stride,
+                                     all.d + r * all.group_stride,
+                                     all.s + r * all.group_stride,
+                                     all.s16 + r * 2 * all.group_stride,
+                                     all.q_stride,
+                                     all.group_stride};
+      table.dot_direct[type](w.row(first), w.row_bytes, w.columns, count, &one,
+                             job.out + r * job.out_stride + first);
+    }
     return;
   }
-  scratch.rows[0].u_max = kernels::kUnpackedMax[type];
   for (size_t i = 0; i < count; ++i) {
     table.unpack[type](w.row(first + i), w.columns, scratch.rows[0]);
     table.dot_unpacked(&scratch.rows[0], w.columns, group_of(w.type), input.quantized, input.rows,

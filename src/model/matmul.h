@@ -50,6 +50,10 @@ struct MatmulInput {
   const float* plain;  // [rows, plain_stride] the same rows in float, for F32, F16 and BF16 weights
   size_t plain_stride;
   size_t rows;
+  // Panels of weight rows, unpacked once for all input rows; or each stored row directly with one input row
+  // after another. Either way an output row depends on its own input row alone, bit for bit, but the two
+  // differ in rounding.
+  bool panel;
 };
 
 // All jobs share the input and the phase; `after(job_index, first, count)` is called by the worker that
@@ -59,7 +63,7 @@ void matmul_phase(os::Worker& worker, const kernels::Table& table, MatmulScratch
                   std::span<const MatmulJob> jobs, const MatmulInput& input, After after);
 
 // Weight rows that one chunk takes.
-size_t chunk_rows(const kernels::Table& table, const Matrix& weights, size_t input_rows, int workers);
+size_t chunk_rows(const kernels::Table& table, const Matrix& weights, bool panel, int workers);
 
 // Rows [first, first + count) of one job.
 void matmul_chunk(const kernels::Table& table, MatmulScratch& scratch, const MatmulJob& job,
@@ -71,7 +75,7 @@ void matmul_phase(os::Worker& worker, const kernels::Table& table, MatmulScratch
   size_t chunk = worker.take();
   size_t passed = 0;
   for (size_t j = 0; j < jobs.size(); ++j) {
-    const size_t step = chunk_rows(table, *jobs[j].weights, input.rows, worker.count());
+    const size_t step = chunk_rows(table, *jobs[j].weights, input.panel, worker.count());
     const size_t chunks = (jobs[j].weights->rows + step - 1) / step;
     while (chunk - passed < chunks) {
       const size_t first = (chunk - passed) * step;

@@ -16,7 +16,23 @@ int usable_cores() {
 
 }  // namespace
 
+namespace {
+
+// Errors name the file: a machine may hold many.
+Error name_file(Error error, const std::string& path) {
+  if (error.detail.find(path) == std::string::npos) error.detail = path + ": " + error.detail;
+  return error;
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Model>> Model::load(const std::string& path, int threads) {
+  Result<std::unique_ptr<Model>> model = load_file(path, threads);
+  if (!model.ok()) return name_file(std::move(model).error(), path);
+  return model;
+}
+
+Result<std::unique_ptr<Model>> Model::load_file(const std::string& path, int threads) {
   std::unique_ptr<Model> model(new Model(kernels::active()));
   HEDGE_TRY_SET(model->file_, gguf::File::open(path));
   HEDGE_TRY_SET(model->config_, read_config(*model->file_));

@@ -35,6 +35,7 @@ class Model {
   void prefault() const;
 
  private:
+  static Result<std::unique_ptr<Model>> load_file(const std::string& path, int threads);
   explicit Model(const kernels::Table& table) : table_(table) {}
   std::unique_ptr<gguf::File> file_;
   Config config_;
