@@ -474,7 +474,9 @@ class EngineImpl final : public Engine {
     done.reason = reason;
     done.usage.prompt_tokens = static_cast<int>(sequence.prompt_tokens);
     done.usage.cached_tokens = static_cast<int>(sequence.cached_tokens);
-    done.usage.completion_tokens = static_cast<int>(sequence.generated());
+    // The end token is no part of the answer, and no log-probability is sent for it.
+    const bool has_end = sequence.generated() > 0 && tokenizer_->is_end_of_generation(sequence.tokens.back());
+    done.usage.completion_tokens = static_cast<int>(sequence.generated()) - (has_end ? 1 : 0);
     done.usage.prefill_ms = sequence.prefill_ms;
     done.usage.decode_ms = seconds_since(sequence.decode_start) * 1000;
     const std::shared_ptr<Ticket> ticket = sequence.ticket;

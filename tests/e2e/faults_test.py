@@ -18,6 +18,7 @@ import unittest
 
 import harness
 from harness import Server
+from wire import Client
 
 STREAMS = harness.count_from_environment("HEDGE_E2E_STREAMS", 200)
 AT_ONCE = 16
@@ -129,7 +130,7 @@ class Upstream:
 
     def seen(self):
         """{prompt: [start of the assistant's turn, ...]} of the requests for answers, in order."""
-        with contextlib.closing(harness.Client(self.port)) as client:
+        with contextlib.closing(Client(self.port)) as client:
             requests = client.request("GET", "/scripted/seen").json["requests"]
         starts = {}
         for request in requests:

@@ -7,7 +7,9 @@ import tempfile
 import unittest
 
 import harness
-from harness import RecordingProxy, Server
+from harness import Server
+from relay import RecordingProxy
+from wire import ANSWER_LIMIT_S
 
 UPSTREAM = "gemma"
 
@@ -157,12 +159,12 @@ class UpstreamDies(unittest.TestCase):
         upstream, relay, device = start_pair()
         with device, contextlib.closing(relay):
             with contextlib.closing(device.client()) as client:
+                relay.hold_after(2)
                 stream = client.stream("/v1/chat/completions", {
                     "messages": [{"role": "user", "content": "Write a long story about the sea."}], "temperature": 0,
-                    "max_tokens": 300, "ignore_eos": True, "hedge": {"escalate_after": 4, "session": "killed"}})
+                    "max_tokens": 60, "ignore_eos": True, "hedge": {"escalate_after": 4, "session": "killed"}})
                 try:
-                    # An event is some 200 bytes: the upstream has written a few words.
-                    self.assertTrue(relay.wait_received(3000), "the upstream wrote nothing")
+                    self.assertTrue(relay.held.wait(ANSWER_LIMIT_S), "the upstream wrote nothing")
                 finally:
                     upstream.kill()
                 answer = stream.read_all().check_whole()

@@ -12,7 +12,8 @@ import threading
 import unittest
 
 import harness
-from harness import Answer, Server
+from harness import Server
+from wire import ANSWER_LIMIT_S, Answer
 
 KILLS = harness.count_from_environment("HEDGE_E2E_KILLS", 20)
 CLIENTS = 4
@@ -91,12 +92,12 @@ class Kills(unittest.TestCase):
                     talkers.append(Talker(server, session, number % 2 == 0, sessions.setdefault(session, [])))
                     talkers[-1].start()
                 for talker in talkers:
-                    self.assertTrue(talker.first.wait(harness.ANSWER_LIMIT_S))
+                    self.assertTrue(talker.first.wait(ANSWER_LIMIT_S))
                 # A moment anywhere in the next few answers; any outcome is a valid one.
                 threading.Event().wait(chance.uniform(0, 0.4))
                 server.kill()
                 for talker in talkers:
-                    talker.join(harness.ANSWER_LIMIT_S)
+                    talker.join(ANSWER_LIMIT_S)
                     self.assertFalse(talker.is_alive())
                     if talker.error:
                         raise talker.error
