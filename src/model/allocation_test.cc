@@ -25,6 +25,8 @@ void* counted(size_t size, size_t alignment) {
 
 void* operator new(size_t size) { return counted(size, 1); }
 void* operator new[](size_t size) { return counted(size, 1); }
+void* operator new(size_t size, const std::nothrow_t&) noexcept { return counted(size, 1); }
+void* operator new[](size_t size, const std::nothrow_t&) noexcept { return counted(size, 1); }
 void* operator new(size_t size, std::align_val_t alignment) {
   return counted(size, static_cast<size_t>(alignment));
 }
