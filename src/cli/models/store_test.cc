@@ -38,6 +38,7 @@ TEST(Sources, ErrorsNameLineAndKey) {
   EXPECT_THAT(error("[m]\nfile = 'm.gguf'\nfrom = 'x'\n"), HasSubstr("s.toml:3: 'from' must be a list"));
   EXPECT_THAT(error("[m]\nfile = 'm.gguf'\nfrom = ['x']\nbytes = -1\n"), HasSubstr("s.toml:4: 'bytes'"));
   EXPECT_THAT(error("[m]\nfile = 'm.gguf'\nfrom = ['x']\nsha256 = 'abc'\n"), HasSubstr("64 lower-case hex"));
+  EXPECT_THAT(error("[m]\nfile = 'm.gguf'\nfrom = ['pypi:a==1', '/x']\n"), HasSubstr("only 'pypi:' parts"));
   EXPECT_THAT(error("m = 1\n"), HasSubstr("s.toml:1: 'm' must be a table"));
 }
 
