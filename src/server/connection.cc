@@ -137,7 +137,8 @@ net::awaitable<Connection::Next> Connection::serve_one(bool first) {
   status_sent_ = 0;
   client_gone_ = false;
   answering_ = make_outbox();
-  watch(answering_);
+  // Short work is not worth stopping, and a client that closed its sending side still gets its reply.
+  if (makes_answer(*request)) watch(answering_);
   dispatch(context_, request, answering_);
   const Next next = co_await send_answer(answering_);
   answering_.reset();
@@ -173,12 +174,14 @@ net::awaitable<Connection::Next> Connection::send_answer(std::shared_ptr<Outbox>
   bool streaming = false;
   while (true) {
     Outbox::Taken taken = outbox->take();
+    if (client_gone_) co_return Next::kClose;
     std::string out;
     if (taken.head && taken.whole) {
       if (context_.stopping) keep_alive_ = false;
       const bool written = co_await send_reply(std::move(*taken.head));
       if (!written) outbox->abandon();
-      co_return written&& keep_alive_ ? Next::kGoOn : Next::kClose;
+      const bool go_on = written && keep_alive_;
+      co_return go_on ? Next::kGoOn : Next::kClose;
     }
     if (taken.head) {
       streaming = true;
@@ -199,7 +202,6 @@ net::awaitable<Connection::Next> Connection::send_answer(std::shared_ptr<Outbox>
         co_return Next::kClose;
       }
     }
-    if (client_gone_) co_return Next::kClose;
     if (taken.finished) co_return keep_alive_ ? Next::kGoOn : Next::kClose;
     if (!out.empty()) continue;  // More may have come during the write.
     const bool pings = streaming && !taken.keep_alive.empty();

@@ -69,7 +69,6 @@ void Outbox::abandon() {
     abandoned_ = true;
   }
   room_.notify_all();
-  streams_.cancel_all();
 }
 
 }  // namespace hedge::server

@@ -162,6 +162,11 @@ std::optional<Reply> answer_head(const Context& context, const HttpRequest& requ
   return std::nullopt;
 }
 
+bool makes_answer(const HttpRequest& request) {
+  const Route* route = find_route(request.method, request.path);
+  return route != nullptr && route->dialect != nullptr;
+}
+
 void dispatch(Context& context, std::shared_ptr<const HttpRequest> request, std::shared_ptr<Outbox> outbox) {
   const Route* route = find_route(request->method, request->path);
   HEDGE_CHECK(route != nullptr);

@@ -21,6 +21,9 @@ std::string_view route_label(std::string_view path);
 // OPTIONS.
 std::optional<Reply> answer_head(const Context& context, const HttpRequest& request);
 
+// Whether the route runs a model: work that is worth stopping when its client has gone.
+bool makes_answer(const HttpRequest& request);
+
 // Answers through the outbox, now or from another thread. REQUIRES: answer_head() gave nothing.
 void dispatch(Context& context, std::shared_ptr<const HttpRequest> request, std::shared_ptr<Outbox> outbox);
 

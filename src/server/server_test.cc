@@ -93,6 +93,19 @@ TEST_F(Http, OldHttp) {
   EXPECT_EQ(stream_text(stream_objects(response->body)), "Hello, world");
 }
 
+TEST_F(Http, HalfClosedClientsGetTheirReply) {
+  start();
+  for (const std::string& request :
+       {get("/health"), get("/metrics"), post("/tokenize", R"({"content":"ab"})")}) {
+    TestClient client(port());
+    client.send(request);
+    client.finish_sending();
+    const auto response = client.read_response();
+    ASSERT_TRUE(response) << request;
+    EXPECT_EQ(response->status, 200);
+  }
+}
+
 TEST_F(Http, ExpectContinue) {
   start();
   TestClient client(port());

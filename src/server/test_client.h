@@ -48,6 +48,8 @@ class TestClient {
     if (socket_ >= 0) ::close(socket_);
     socket_ = -1;
   }
+  // Closes the sending side alone, as `nc -N` does.
+  void finish_sending() { ::shutdown(socket_, SHUT_WR); }
   // False when the server no longer takes bytes.
   bool send(std::string_view bytes) {
     while (!bytes.empty()) {
