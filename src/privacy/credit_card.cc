@@ -1,5 +1,6 @@
 // CREDIT_CARD: 12 to 19 digits that begin like a known card scheme, have one of its lengths and pass the Luhn
-// check (ISO/IEC 7812-1). Digits stand together, in the groups cards are written in, or one by one.
+// check (ISO/IEC 7812-1). Digits stand together, in the groups cards are written in (over lines, too), or one
+// by one.
 #include <array>
 #include <cstdint>
 
@@ -101,7 +102,7 @@ size_t match_end(std::string_view s, size_t begin) {
     }
     groups[group_count++] = static_cast<uint8_t>(group);
     single_digits = single_digits && group == 1;
-    const char next = char_at(s, i);
+    const char next = char_at(s, i) == '\n' ? ' ' : char_at(s, i);  // a line may end between groups
     if (is_word(next)) return best;
     const bool separated = (next == ' ' || next == '-' || next == '.') &&
                            (separator == '\0' || next == separator) && is_digit(char_at(s, i + 1));

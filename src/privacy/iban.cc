@@ -52,7 +52,7 @@ size_t match_end(std::string_view s, size_t begin, size_t length) {
   size_t i = begin;
   for (; count < length && i < s.size(); ++i) {
     const char c = s[i];
-    const bool separator = c == ' ' || c == '-';
+    const bool separator = c == ' ' || c == '-' || c == '\n';
     if (separator && count >= 2 && is_alnum(char_before(s, i)) && is_alnum(char_at(s, i + 1))) continue;
     if (!is_alnum(c)) return 0;
     if (count < head.size()) {
@@ -74,7 +74,7 @@ void find_iban(const Folded& text, std::vector<Find>& finds) {
   const std::string_view s = text.chars();
   for (size_t i = 0; i + 4 <= s.size(); ++i) {
     if (!is_alpha(s[i]) || !is_alpha(s[i + 1]) || is_word(char_before(s, i))) continue;
-    const size_t check = s[i + 2] == ' ' ? i + 3 : i + 2;
+    const size_t check = s[i + 2] == ' ' || s[i + 2] == '\n' ? i + 3 : i + 2;
     if (!is_digit(char_at(s, check)) || !is_digit(char_at(s, check + 1))) continue;
     const size_t length = country_length(s[i], s[i + 1]);
     const size_t end = length == 0 ? 0 : match_end(s, i, length);

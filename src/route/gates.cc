@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <string>
 #include <vector>
 
 #include "base/utf8.h"
@@ -29,43 +31,87 @@ constexpr Rule kRules[] = {
 
 constexpr Gate kNoGate{"gate.none", Effect::kOpen, false};
 
-PrivacyFinding judge_texts(const std::vector<std::string_view>& texts) {
-  size_t bytes = 0;
-  for (const std::string_view text : texts) bytes += text.size();
-  if (bytes > kJudgedBytesMax) {
-    return {Privacy::kUnjudged,
-            fmt::format("expected at most {} bytes of text, got {}", kJudgedBytesMax, bytes)};
+class Judge {
+ public:
+  void judge(std::string_view text) {
+    if (!admit(text)) return;
+    for (const privacy::Span& span : privacy::detect(text)) note(span.type);
   }
-  std::vector<std::string_view> types;
-  for (const std::string_view text : texts) {
-    if (!utf8_valid(text)) return {Privacy::kUnjudged, "expected UTF-8, got other bytes"};
-    for (const privacy::Span& span : privacy::detect(text)) {
-      bool known = false;
-      for (const std::string_view type : types) known = known || type == span.type;
-      if (!known) types.push_back(span.type);
+  // Finds only what begins in one text and ends in the other, as they are and with a space between.
+  // REQUIRES that both have been judged.
+  void judge_seam(std::string_view before, std::string_view after) {
+    if (!unjudged_.empty() || before.empty() || after.empty()) return;
+    const std::string_view tail =
+        before.substr(utf8_begin(before, before.size() - std::min(before.size(), kSeamBytes)));
+    const std::string_view head = after.substr(0, utf8_begin(after, std::min(after.size(), kSeamBytes)));
+    for (const std::string_view glue : {"", " "}) {
+      const std::string joined = fmt::format("{}{}{}", tail, glue, head);
+      for (const privacy::Span& span : privacy::detect(joined)) {
+        if (span.begin < tail.size() && span.end > tail.size() + glue.size()) note(span.type);
+      }
     }
   }
-  if (types.empty()) return {};
-  return {Privacy::kFound, fmt::format("{}", fmt::join(types, ", "))};
-}
+  PrivacyFinding finding() const {
+    if (!unjudged_.empty()) return {Privacy::kUnjudged, unjudged_};
+    if (types_.empty()) return {};
+    return {Privacy::kFound, fmt::format("{}", fmt::join(types_, ", "))};
+  }
+
+ private:
+  static constexpr size_t kSeamBytes = 64;  // longer than any number that people write in pieces
+
+  bool admit(std::string_view text) {
+    bytes_ += text.size();
+    if (!unjudged_.empty()) return false;
+    if (bytes_ > kJudgedBytesMax) {
+      unjudged_ = fmt::format("expected at most {} bytes of text, got more", kJudgedBytesMax);
+    } else if (!utf8_valid(text)) {
+      unjudged_ = "expected UTF-8, got other bytes";
+    }
+    return unjudged_.empty();
+  }
+  void note(std::string_view type) {
+    if (std::find(types_.begin(), types_.end(), type) == types_.end()) types_.push_back(type);
+  }
+  // The first place from `position` on where a character begins.
+  static size_t utf8_begin(std::string_view text, size_t position) {
+    while (position < text.size() && (static_cast<unsigned char>(text[position]) & 0xc0) == 0x80) ++position;
+    return position;
+  }
+
+  size_t bytes_ = 0;
+  std::string unjudged_;  // why nothing can be said
+  std::vector<std::string_view> types_;
+};
 
 }  // namespace
 
 PrivacyFinding judge_privacy(const chat::Request& request) {
   if (!request.prompt_tokens.empty()) return {Privacy::kUnjudged, "the prompt is token ids"};
-  std::vector<std::string_view> texts;
-  texts.reserve(2 * request.messages.size() + request.stop.size() + 2);
+  Judge judge;
   for (const chat::Message& message : request.messages) {
-    texts.push_back(message.content);
-    texts.push_back(message.name);
+    judge.judge(message.content);
+    judge.judge(message.name);
   }
-  texts.push_back(request.prompt);
-  texts.push_back(request.assistant_prefix);
-  for (const std::string& stop : request.stop) texts.push_back(stop);
-  return judge_texts(texts);
+  judge.judge(request.prompt);
+  judge.judge(request.assistant_prefix);
+  for (const std::string& stop : request.stop) judge.judge(stop);
+  // A number may come in pieces: what one role says goes on in its next message, whatever stands between.
+  std::string_view user, assistant;
+  for (const chat::Message& message : request.messages) {
+    std::string_view& before = message.role == chat::Role::kAssistant ? assistant : user;
+    judge.judge_seam(before, message.content);
+    before = message.content;
+  }
+  judge.judge_seam(assistant, request.assistant_prefix);
+  return judge.finding();
 }
 
-PrivacyFinding judge_privacy(std::string_view text) { return judge_texts({text}); }
+PrivacyFinding judge_privacy(std::string_view text) {
+  Judge judge;
+  judge.judge(text);
+  return judge.finding();
+}
 
 const Gate& decide(const Facts& facts, const Policy& policy) {
   for (const Rule& rule : kRules) {

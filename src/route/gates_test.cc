@@ -86,6 +86,21 @@ TEST(JudgePrivacy, LooksAtEveryTextThatCouldLeave) {
   EXPECT_EQ(judge_privacy(request).privacy, Privacy::kFound);
 }
 
+TEST(JudgePrivacy, SeesANumberThatComesInPieces) {
+  const auto detail = [](std::string first, std::string second, std::string third) {
+    chat::Request request = user_says(std::move(first));
+    request.messages.push_back({chat::Role::kAssistant, std::move(second), ""});
+    request.messages.push_back({chat::Role::kUser, std::move(third), ""});
+    return judge_privacy(request).detail;
+  };
+  EXPECT_EQ(detail("My card is 4111 1111", "Go on.", "1111 1111, valid to May"), "CREDIT_CARD");
+  EXPECT_EQ(detail("My card is 4111 1111 11", "Go on.", "11 1111"), "CREDIT_CARD") << "within a group";
+  EXPECT_EQ(detail("é IBAN DE89 3704 0044", "Ja?", "0532 0130 00 é"), "PHONE_NUMBER, IBAN_CODE");
+  EXPECT_EQ(detail("My card is 4111 1111", "1111 1111", "yes"), "") << "two speakers";
+  EXPECT_EQ(detail("I have 4 apples, then 12", "Go on.", "13 of them rot"), "");
+  EXPECT_EQ(detail("A first question?", "", "A second one."), "");
+}
+
 TEST(JudgePrivacy, WhatItCannotJudgeCountsAsFound) {
   EXPECT_EQ(judge_privacy(user_says(std::string(kJudgedBytesMax, 'a'))).privacy, Privacy::kClean);
   EXPECT_EQ(judge_privacy(user_says(std::string(kJudgedBytesMax + 1, 'a'))).privacy, Privacy::kUnjudged);

@@ -7,13 +7,6 @@
 namespace hedge::session {
 namespace {
 
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view kSpace = " \t\r\n";
-  const size_t begin = text.find_first_not_of(kSpace);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(kSpace) - begin + 1);
-}
-
 // The length before the bytes, so that no two lists of fields run together into the same bytes.
 void append_field(std::string& out, std::string_view field) {
   const uint64_t size = field.size();
@@ -22,6 +15,13 @@ void append_field(std::string& out, std::string_view field) {
 }
 
 }  // namespace
+
+std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view kSpace = " \t\r\n";
+  const size_t begin = text.find_first_not_of(kSpace);
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(kSpace) - begin + 1);
+}
 
 bool same_message(const chat::Message& a, const chat::Message& b) {
   return a.role == b.role && a.name == b.name && trimmed(a.content) == trimmed(b.content);
@@ -47,6 +47,12 @@ std::vector<std::string> answered_histories(std::span<const chat::Message> messa
     if (message.role == chat::Role::kAssistant) hashes.push_back(hash);
   }
   return hashes;
+}
+
+std::span<const chat::Message> earlier_messages(std::span<const chat::Message> messages) {
+  size_t count = messages.size();
+  while (count > 0 && messages[count - 1].role != chat::Role::kAssistant) --count;
+  return messages.first(count);
 }
 
 }  // namespace hedge::session

@@ -11,6 +11,9 @@
 
 namespace hedge::session {
 
+// Without white space at both ends.
+std::string_view trimmed(std::string_view text);
+
 // Equal but for white space at both ends of the content, which many clients trim when they send an answer
 // back.
 bool same_message(const chat::Message& a, const chat::Message& b);
@@ -21,5 +24,8 @@ std::string extend_history(std::string_view previous, const chat::Message& messa
 
 // For each assistant's message, the hash of the conversation up to and with it, in order.
 std::vector<std::string> answered_histories(std::span<const chat::Message> messages);
+
+// The messages up to and with the last answer; none in a conversation that only begins.
+std::span<const chat::Message> earlier_messages(std::span<const chat::Message> messages);
 
 }  // namespace hedge::session

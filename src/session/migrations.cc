@@ -43,6 +43,8 @@ CREATE TABLE histories (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX histories_by_session ON histories (session);
 )sql",
+    // To know the messages of a private session when a client sends them back in another conversation.
+    "CREATE INDEX turns_by_head ON turns (substr(trim(content, char(9, 10, 13, 32)), 1, 64))",
 };
 
 }  // namespace

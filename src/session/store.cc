@@ -51,6 +51,9 @@ std::span<const chat::Message> after_last_answer(std::span<const chat::Message> 
   return messages.subspan(begin);
 }
 
+// A shorter message ("Yes.", "Go on") says nothing of the conversation it is from.
+constexpr size_t kTellingBytesMin = 12;
+
 class SqliteStore : public Store {
  public:
   SqliteStore(std::unique_ptr<Connection> writer, std::unique_ptr<Connection> reader)
@@ -67,6 +70,8 @@ class SqliteStore : public Store {
   Result<int64_t> upstream_tokens_since(int64_t unix_ms) override;
 
  private:
+  Result<bool> is_private_message(const chat::Message& message);
+
   // REQUIRES for all: the writer's lock is held, in a transaction.
   Status add_session(const std::string& session, bool is_private, int64_t now_ms);
   Result<int64_t> turn_count(const std::string& session);
@@ -118,7 +123,27 @@ Result<bool> SqliteStore::continues_private(const chat::Request& request) {
     HEDGE_TRY_SET(const bool found, find.step());
     if (found) return true;
   }
+  for (const chat::Message& message : earlier_messages(request.messages)) {
+    HEDGE_TRY_SET(const bool found, is_private_message(message));
+    if (found) return true;
+  }
   return false;
+}
+
+// REQUIRES the reader's lock.
+Result<bool> SqliteStore::is_private_message(const chat::Message& message) {
+  if (message.role == chat::Role::kSystem) return false;  // many conversations share it
+  const std::string_view content = trimmed(message.content);
+  if (content.size() < kTellingBytesMin) return false;
+  // The first condition is the expression of the index turns_by_head.
+  HEDGE_TRY_SET(
+      Statement find,
+      reader_->prepare("SELECT 1 FROM turns JOIN sessions ON sessions.id = turns.session "
+                       "WHERE substr(trim(content, char(9, 10, 13, 32)), 1, 64) = substr(?1, 1, 64) "
+                       "AND trim(content, char(9, 10, 13, 32)) = ?1 AND role = ?2 AND private = 1 "
+                       "LIMIT 1"));
+  find.bind(1, content).bind(2, chat::to_string(message.role));
+  return find.step();
 }
 
 Status SqliteStore::mark_private(const std::string& session) {

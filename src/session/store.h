@@ -48,7 +48,9 @@ class Store {
   virtual Result<std::string> resolve(const chat::Request& request) = 0;
   virtual Result<bool> is_private(const std::string& session) = 0;
   // True when the request continues what a private session has said, under whatever session id it comes: some
-  // beginning of its messages is the conversation of a private session up to one of its answers.
+  // beginning of its messages is the conversation of a private session up to one of its answers, or one of
+  // the messages up to its last answer stands in a private session (a client that edits or drops a turn).
+  // The system's messages and those of less than 12 bytes tell nothing.
   virtual Result<bool> continues_private(const chat::Request& request) = 0;
   virtual Status mark_private(const std::string& session) = 0;
 

@@ -141,6 +141,27 @@ TEST_F(StoreTest, APrivateConversationIsKnownUnderAnotherId) {
   EXPECT_FALSE(store_->continues_private(request_of({user("q1"), assistant("other"), user("q2")})).value());
 }
 
+TEST_F(StoreTest, AnEditedPrivateConversationIsStillPrivate) {
+  const std::string question = "What does the contract with the owner say?";
+  const std::string answer = "It says that the house is sold.";
+  append("s", {{chat::Role::kSystem, "You are a helpful assistant.", ""}, user(question)}, answer);
+  const auto continues = [&](const std::vector<chat::Message>& messages) {
+    return store_->continues_private(request_of(messages)).value();
+  };
+  EXPECT_FALSE(continues({user(question), assistant("No."), user("And then?")})) << "not private yet";
+  ASSERT_OK(store_->mark_private("s"));
+  EXPECT_TRUE(continues({user(question), assistant("No."), user("And then?")})) << "the answer is edited";
+  EXPECT_TRUE(continues({user("Hm."), assistant(" " + answer + "\n"), user("And then?")}))
+      << "the question is";
+  EXPECT_FALSE(continues({user("Hm."), assistant("No."), user("And then?")}));
+  EXPECT_FALSE(continues({user(question)})) << "a conversation that begins is its own";
+  EXPECT_FALSE(continues({user("Hm."), assistant("No."), user(question)})) << "asked now, not earlier";
+  EXPECT_FALSE(continues({user(answer), assistant("No."), user("And then?")})) << "another said it";
+  EXPECT_FALSE(
+      continues({{chat::Role::kSystem, "You are a helpful assistant.", ""}, user("a"), assistant("b")}))
+      << "many conversations have the same system message";
+}
+
 TEST_F(StoreTest, AppendsWhatIsNew) {
   const chat::Message system{chat::Role::kSystem, "be brief", ""};
   append("s", {system, user("q1")}, "a1");
