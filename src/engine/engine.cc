@@ -150,8 +150,7 @@ class EngineImpl final : public Engine {
       return request.prompt_tokens;
     }
     if (request.raw) return tokenizer_->encode(request.prompt + request.assistant_prefix, {true, true});
-    HEDGE_TRY_SET(const std::string text, format_->render(request.messages, request.assistant_prefix));
-    return tokenizer_->encode(text, {!format_->renders_bos(), true});
+    return format_->encode(*tokenizer_, request.messages, request.assistant_prefix);
   }
 
   // Takes the tokens of a word that was cut off the end of the prompt; returns their bytes, whole characters.
@@ -204,15 +203,16 @@ class EngineImpl final : public Engine {
 
     auto ticket = std::make_shared<Ticket>(bell_);
     const size_t prompt_count = tokens.size();
-    size_t generated_max = context_ - prompt_count;
+    const size_t generated_room = context_ - prompt_count;
+    size_t generated_max = generated_room;
     if (request.max_tokens >= 0)
       generated_max = std::min(generated_max, static_cast<size_t>(request.max_tokens));
     auto sequence = std::make_unique<Sequence>(Sequence{
-        std::move(ticket), std::move(tokens), prompt_count, generated_max, must,
+        std::move(ticket), std::move(tokens), prompt_count, generated_max, generated_room, must,
         request.ignore_eos ? end_tokens_ : std::vector<int32_t>{}, Sampler(request.sampling, seed), wanted,
         AnswerText(*tokenizer_, std::move(stops), must.size(),
                    transcript && request.assistant_prefix.empty())});
-    sequence->tokens.reserve(prompt_count + std::min(generated_max, context_));
+    sequence->tokens.reserve(std::min(context_, prompt_count + generated_max + must.size()));
     return sequence;
   }
 
@@ -425,16 +425,26 @@ class EngineImpl final : public Engine {
     }
     chat::TokenInfo info;
     int32_t id = -1;
+    bool only_heals = false;
     if (!sequence.must.empty()) {
       id = choose_constrained(logits, *tokenizer_, sequence.must);
-      sequence.must.erase(0, id < 0 ? sequence.must.size() : tokenizer_->token_bytes(id).size());
-      info.chosen.id = id;
+      const size_t spelled = id < 0 ? 0 : tokenizer_->token_bytes(id).size();
+      only_heals = id >= 0 && spelled <= sequence.must.size();
+      if (id >= 0) describe_choice(logits, id, sequence.wanted, model_->table(), scratch_, info);
+      if (id < 0) sequence.text.strip_nothing_more();
+      sequence.must.erase(0, id < 0 ? sequence.must.size() : spelled);
     }
     if (id < 0) {
       id = sequence.sampler.choose(logits, sequence.tokens, sequence.banned, sequence.wanted, model_->table(),
                                    scratch_, info);
     }
     sequence.tokens.push_back(id);
+    if (only_heals) {  // Nothing new: no event, and no token of the answer.
+      (void)sequence.text.push(id);
+      ++sequence.healed;
+      if (sequence.spent()) finish(sequence, chat::FinishReason::kLength);
+      return;
+    }
     {
       std::lock_guard lock(bell_->mutex);
       ++counters_.completion_tokens;
@@ -450,7 +460,7 @@ class EngineImpl final : public Engine {
     send(sequence, std::move(delta));
     if (sequence.text.stopped()) {
       finish(sequence, chat::FinishReason::kStop);
-    } else if (sequence.generated() >= sequence.generated_max) {
+    } else if (sequence.spent()) {
       finish(sequence, chat::FinishReason::kLength);
     }
   }
@@ -476,7 +486,7 @@ class EngineImpl final : public Engine {
     done.usage.cached_tokens = static_cast<int>(sequence.cached_tokens);
     // The end token is no part of the answer, and no log-probability is sent for it.
     const bool has_end = sequence.generated() > 0 && tokenizer_->is_end_of_generation(sequence.tokens.back());
-    done.usage.completion_tokens = static_cast<int>(sequence.generated()) - (has_end ? 1 : 0);
+    done.usage.completion_tokens = static_cast<int>(sequence.answered()) - (has_end ? 1 : 0);
     done.usage.prefill_ms = sequence.prefill_ms;
     done.usage.decode_ms = seconds_since(sequence.decode_start) * 1000;
     const std::shared_ptr<Ticket> ticket = sequence.ticket;

@@ -40,6 +40,8 @@ size_t argmax(std::span<const float> logits) {
   return static_cast<size_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
+bool wants_any(const InfoWanted& wanted) { return wanted.logprob || wanted.confidence || wanted.top > 0; }
+
 void describe(std::span<const float> logits, const InfoWanted& wanted, const kernels::Table& table,
               SamplerScratch& scratch, chat::TokenInfo& info, float& log_norm) {
   const float top = table.max_of(logits.data(), logits.size());
@@ -126,7 +128,7 @@ int32_t Sampler::choose(std::span<float> logits, std::span<const int32_t> histor
                         std::span<const int32_t> banned, const InfoWanted& wanted,
                         const kernels::Table& table, SamplerScratch& scratch, chat::TokenInfo& info) {
   float log_norm = 0;
-  const bool describe_it = wanted.logprob || wanted.confidence || wanted.top > 0;
+  const bool describe_it = wants_any(wanted);
   if (describe_it) describe(logits, wanted, table, scratch, info, log_norm);
   for (const int32_t id : banned) logits[static_cast<size_t>(id)] = kBanned;
   const bool penalized =
@@ -158,6 +160,15 @@ int32_t Sampler::choose(std::span<float> logits, std::span<const int32_t> histor
   const float raw_logit = penalized ? scratch.work[static_cast<size_t>(id)] : logits[static_cast<size_t>(id)];
   if (describe_it) info.chosen.logprob = raw_logit - log_norm;
   return id;
+}
+
+void describe_choice(std::span<const float> logits, int32_t id, const InfoWanted& wanted,
+                     const kernels::Table& table, SamplerScratch& scratch, chat::TokenInfo& info) {
+  info.chosen.id = id;
+  if (!wants_any(wanted)) return;
+  float log_norm = 0;
+  describe(logits, wanted, table, scratch, info, log_norm);
+  info.chosen.logprob = logits[static_cast<size_t>(id)] - log_norm;
 }
 
 int32_t choose_constrained(std::span<const float> logits, const text::Tokenizer& tokenizer,

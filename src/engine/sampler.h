@@ -52,6 +52,10 @@ class Sampler {
   Rng rng_;
 };
 
+// Fills `info` as Sampler::choose does, for a token that was chosen otherwise.
+void describe_choice(std::span<const float> logits, int32_t id, const InfoWanted& wanted,
+                     const kernels::Table& table, SamplerScratch& scratch, chat::TokenInfo& info);
+
 // The best token whose bytes agree with `must`, the text that has to come next: it begins with `must`, or
 // `must` begins with it. -1 when there is none.
 int32_t choose_constrained(std::span<const float> logits, const text::Tokenizer& tokenizer,

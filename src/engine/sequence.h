@@ -75,6 +75,8 @@ class AnswerText {
     return (cut ? std::string() : stops_.push(strip(detokenizer_.flush()))) + stops_.flush();
   }
   bool stopped() const { return stops_.stopped(); }
+  // The client's half word cannot be spelled by this vocabulary: all that comes now is new.
+  void strip_nothing_more() { strip_bytes_ = 0; }
 
  private:
   std::string strip(std::string text);
@@ -90,6 +92,7 @@ struct Sequence {
   std::vector<int32_t> tokens;  // prompt, then what was generated; reserved for the whole context
   size_t prompt_tokens = 0;
   size_t generated_max = 0;
+  size_t generated_room = 0;    // what the context leaves; generated_max is at most this
   std::string must;             // bytes that the next tokens have to spell (healing)
   std::vector<int32_t> banned;  // end-of-generation tokens, with ignore_eos
   Sampler sampler;
@@ -104,7 +107,11 @@ struct Sequence {
   double prefill_ms = 0;
   SteadyClock::time_point decode_start{};
 
+  size_t healed = 0;  // tokens that only spelled again what stood
+
   size_t generated() const { return tokens.size() - prompt_tokens; }
+  size_t answered() const { return generated() - healed; }
+  bool spent() const { return answered() >= generated_max || generated() >= generated_room; }
   bool prefilling() const { return computed + 1 < tokens.size() || generated() == 0; }
 };
 

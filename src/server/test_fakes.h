@@ -162,6 +162,9 @@ class FakeTokenizer : public text::Tokenizer {
     if (options.add_special) ids.push_back(256);
     return ids;
   }
+  std::string with_controls_marked(std::string_view text, std::string_view) const override {
+    return std::string(text);
+  }
   std::string_view token_bytes(text::TokenId id, bool special) const override {
     return id == 256 && !special ? std::string_view() : std::string_view(bytes_[static_cast<size_t>(id)]);
   }

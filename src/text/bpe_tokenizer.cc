@@ -127,11 +127,12 @@ std::vector<TokenId> BpeTokenizer::encode(std::string_view text, EncodeOptions o
   out.reserve(text.size() / 3 + 2);
   if (options.add_special && adds_bos_) out.push_back(bos_);
   Session session(*this, out);
+  std::string unmarked;
   for (const SpecialSplitter::Fragment& fragment : splitter_.split(text, options.parse_special)) {
     if (fragment.token >= 0) {
       out.push_back(fragment.token);
     } else {
-      session.encode_fragment(fragment.text);
+      session.encode_fragment(without_marks(fragment.text, options.mark, unmarked));
     }
   }
   if (options.add_special && adds_eos_) out.push_back(eos_);

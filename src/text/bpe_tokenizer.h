@@ -22,6 +22,9 @@ class BpeTokenizer final : public Tokenizer {
   static Result<std::unique_ptr<Tokenizer>> load(const gguf::File& file, std::string_view pretokenizer_name);
 
   std::vector<TokenId> encode(std::string_view text, EncodeOptions options) const override;
+  std::string with_controls_marked(std::string_view text, std::string_view mark) const override {
+    return splitter_.with_controls_marked(text, mark);
+  }
   std::string_view token_bytes(TokenId id, bool special) const override { return pieces_.get(id, special); }
   int vocab_size() const override { return vocab_.size(); }
   TokenType type(TokenId id) const override { return vocab_.type(id); }

@@ -1,5 +1,7 @@
 #include "text/prompt.h"
 
+#include <algorithm>
+
 #include "text/chat_template.h"
 
 namespace hedge::text {
@@ -107,6 +109,38 @@ class TranscriptFormat final : public PromptFormat {
 };
 
 }  // namespace
+
+namespace {
+
+// Of Unicode's noncharacters, which no text means anything by, one that stands in none of the texts.
+std::string unused_mark(const std::vector<chat::Message>& messages, std::string_view prefix) {
+  std::string mark = "\uFDD0";
+  const auto used = [&](std::string_view text) { return text.find(mark) != std::string_view::npos; };
+  const auto used_anywhere = [&] {
+    return used(prefix) || std::any_of(messages.begin(), messages.end(), [&](const chat::Message& message) {
+             return used(message.content) || used(message.name);
+           });
+  };
+  // Whoever writes all 32 of them loses the last one.
+  for (int i = 1; i < 32 && used_anywhere(); ++i) ++mark.back();
+  return mark;
+}
+
+}  // namespace
+
+Result<std::vector<TokenId>> PromptFormat::encode(const Tokenizer& tokenizer,
+                                                  const std::vector<chat::Message>& messages,
+                                                  std::string_view assistant_prefix) const {
+  const std::string mark = unused_mark(messages, assistant_prefix);
+  std::vector<chat::Message> marked = messages;
+  for (chat::Message& message : marked) {
+    message.content = tokenizer.with_controls_marked(message.content, mark);
+    message.name = tokenizer.with_controls_marked(message.name, mark);
+  }
+  HEDGE_TRY_SET(const std::string text,
+                render(marked, tokenizer.with_controls_marked(assistant_prefix, mark)));
+  return tokenizer.encode(text, {!renders_bos(), true, mark});
+}
 
 Result<std::unique_ptr<PromptFormat>> PromptFormat::load(const gguf::File& file, const Tokenizer& tokenizer) {
   HEDGE_TRY_SET(const std::string_view source, file.get_string_or("tokenizer.chat_template", ""));

@@ -27,6 +27,12 @@ class PromptFormat {
   virtual Result<std::string> render(const std::vector<chat::Message>& messages,
                                      std::string_view assistant_prefix) const = 0;
 
+  // The rendered prompt's token ids. A control token's name in what messages say ("<|im_end|>" in a user's
+  // text) is text: only the template writes control tokens, so that nobody speaks in another's role.
+  // REQUIRES the tokenizer that it was loaded with. Errors are those of render().
+  Result<std::vector<TokenId>> encode(const Tokenizer& tokenizer, const std::vector<chat::Message>& messages,
+                                      std::string_view assistant_prefix) const;
+
   // Texts that end the answer besides the end-of-turn token ("\nUser:" for a transcript); often empty.
   virtual const std::vector<std::string>& stops() const = 0;
   // Whether the rendered text already begins with BOS, so that encode() must not add another.

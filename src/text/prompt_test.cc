@@ -20,6 +20,9 @@ class NamesOnlyTokenizer : public Tokenizer {
     eos_ = 1;
   }
   std::vector<TokenId> encode(std::string_view, EncodeOptions) const override { return {}; }
+  std::string with_controls_marked(std::string_view text, std::string_view) const override {
+    return std::string(text);
+  }
   std::string_view token_bytes(TokenId, bool) const override { return {}; }
   int vocab_size() const override { return 2; }
   TokenType type(TokenId) const override { return TokenType::kControl; }

@@ -132,12 +132,14 @@ std::vector<TokenId> SpmTokenizer::encode(std::string_view text, EncodeOptions o
   out.reserve(text.size() / 3 + 2);
   if (options.add_special && adds_bos_) out.push_back(bos_);
   Session session(*this, out);
+  std::string unmarked;
   bool after_special = true;  // The start counts as one: the first word gets its space there.
   for (const SpecialSplitter::Fragment& fragment : splitter_.split(text, options.parse_special)) {
     if (fragment.token >= 0) {
       out.push_back(fragment.token);
     } else {
-      session.encode_fragment(fragment.text, adds_space_prefix_ && after_special);
+      session.encode_fragment(without_marks(fragment.text, options.mark, unmarked),
+                              adds_space_prefix_ && after_special);
     }
     after_special = fragment.token >= 0;
   }

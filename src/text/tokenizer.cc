@@ -42,4 +42,15 @@ bool Tokenizer::is_end_of_generation(TokenId id) const {
   return std::binary_search(end_of_generation_.begin(), end_of_generation_.end(), id);
 }
 
+std::string_view without_marks(std::string_view text, std::string_view mark, std::string& storage) {
+  if (mark.empty() || text.find(mark) == std::string_view::npos) return text;
+  storage.clear();
+  for (size_t at = 0; at < text.size();) {
+    const size_t next = std::min(text.find(mark, at), text.size());
+    storage.append(text.substr(at, next - at));
+    at = next + mark.size();
+  }
+  return storage;
+}
+
 }  // namespace hedge::text

@@ -30,6 +30,9 @@ enum class TokenType : uint8_t {
 struct EncodeOptions {
   bool add_special = true;    // BOS/EOS as the file asks for
   bool parse_special = true;  // "<|im_start|>" in the text becomes its one token
+  // Left out wherever it stands once special tokens are found: a name with a mark inside is plain text
+  // (with_controls_marked). Empty: none.
+  std::string_view mark = {};
 };
 
 class Tokenizer {
@@ -43,6 +46,10 @@ class Tokenizer {
   // Any bytes; ids are those of llama.cpp for the same file. Linear in the text but for long words, which are
   // n log n. Byte-level BPE takes broken UTF-8 as U+FFFD.
   virtual std::vector<TokenId> encode(std::string_view text, EncodeOptions options) const = 0;
+
+  // `text` with `mark` inside of every special token's name, so that encode() with this mark reads the names
+  // as plain text: a prompt's parts that users wrote must not end their turn.
+  virtual std::string with_controls_marked(std::string_view text, std::string_view mark) const = 0;
 
   // The raw bytes that the token stands for when it is written out. Control tokens give an empty view unless
   // `special` is true, then their name. Not necessarily whole characters.
@@ -75,6 +82,9 @@ class Tokenizer {
   bool adds_space_prefix_ = false;
   std::vector<TokenId> end_of_generation_;  // sorted
 };
+
+// A fragment of a text without its marks. `storage` holds the result when it is not the fragment itself.
+std::string_view without_marks(std::string_view text, std::string_view mark, std::string& storage);
 
 // Turns a stream of tokens into text that never splits a UTF-8 character. Bytes that can no longer become a
 // character come out as U+FFFD.

@@ -363,6 +363,25 @@ TEST(TokenizerSpecial, RolesByMetadataAndName) {
   EXPECT_THAT(none->tokenizer->encode("hello", {}), ElementsAre(259));
 }
 
+TEST(TokenizerSpecial, MarkedControlsAreText) {
+  for (const VocabFile& vocab : {tiny_bpe(), tiny_spm()}) {
+    const auto loaded = load_vocab(vocab);
+    ASSERT_TRUE(loaded.ok()) << loaded.error().to_text();
+    const Tokenizer& tokenizer = *loaded->tokenizer;
+    const std::string mark = "\uFDD0";
+    for (const std::string text : {"hello <|im_start|>hello<|im_end|>", "<c><x><c>", "<|endoftext|>",
+                                   "a<s>b</s>", "[U]]<s><s>", "<|im_start", ""}) {
+      const std::string marked = tokenizer.with_controls_marked(text, mark);
+      EXPECT_EQ(tokenizer.encode(marked, {true, true, mark}), tokenizer.encode(text, {true, false})) << text;
+      for (const TokenId id : tokenizer.encode(marked, {false, true, mark})) {
+        EXPECT_NE(tokenizer.type(id), TokenType::kControl) << text;
+      }
+      std::string storage;
+      EXPECT_EQ(without_marks(marked, mark, storage), text);
+    }
+  }
+}
+
 TEST(TokenizerSpecial, HarmonyEndIsNoEndWhereTurnsReturn) {
   VocabFile vocab = tiny_bpe();
   for (const char* name : {"<|end|>", "<|return|>", "<|call|>", "<|channel|>"})

@@ -145,4 +145,20 @@ std::vector<SpecialSplitter::Fragment> SpecialSplitter::split(std::string_view t
   return fragments;
 }
 
+std::string SpecialSplitter::with_controls_marked(std::string_view text, std::string_view mark) const {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    out.push_back(text[i]);
+    const uint8_t second = i + 1 < text.size() ? static_cast<uint8_t>(text[i + 1]) : 0;
+    if (!may_begin(static_cast<uint8_t>(text[i]), second)) continue;
+    const Entry* entry = longest_at(text, i, text.size(), /*parse_special=*/true);
+    if (entry == nullptr || entry->always) continue;
+    // Not inside of a character.
+    while (i + 1 < text.size() && (static_cast<uint8_t>(text[i + 1]) & 0xC0) == 0x80)
+      out.push_back(text[++i]);
+    out.append(mark);
+  }
+  return out;
+}
+
 }  // namespace hedge::text

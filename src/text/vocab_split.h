@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -31,6 +32,10 @@ class SpecialSplitter {
 
   // User-defined tokens are always cut out, control and unknown ones only with `parse_special`.
   std::vector<Fragment> split(std::string_view text, bool parse_special) const;
+
+  // `text` with `mark` put into every control token's name, after its first character, so that it is text for
+  // split(); the caller takes the marks out of the fragments again.
+  std::string with_controls_marked(std::string_view text, std::string_view mark) const;
 
  private:
   struct Entry {
