@@ -209,9 +209,16 @@ TEST(OpenAiParse, BadChatBodies) {
       {"[]", ""},
       {"null", ""},
       {"\"x\"", ""},
-      {"{\"messages\":NaN}", ""},
+      {"{\"messages\":None}", ""},
+      {"{\"messages\":NaN}", "messages"},
+      {"{\"temperature\":NaN}", "temperature"},
+      {"{\"logit_bias\":{\"5\":[1, -Infinity]}}", "logit_bias.5[1]"},
+      {"NaN", ""},
+      {"1e999", ""},
       {"{\"messages\":[],}", ""},
-      {"{\"temperature\":1e999}", ""},
+      {"{\"temperature\":1e999}", "temperature"},
+      {"{\"temperature\":-1e999}", "temperature"},
+      {"{\"x\":[{},{\"y\":1e999}]}", "x[1].y"},
       {"{\"messages\":[{\"role\":\"user\",\"content\":\"\xff\xfe\"}]}", ""},
       {R"({"messages":[{"role":"user","content":"\ud800"}]})", ""},
       {"{}", "messages"},
@@ -238,7 +245,12 @@ TEST(OpenAiParse, BadChatBodies) {
       {R"({"messages":[{"role":"user","content":"x"}],"max_tokens":-2})", "max_tokens"},
       {R"({"messages":[{"role":"user","content":"x"}],"max_tokens":99999999999})", "max_tokens"},
       {R"({"messages":[{"role":"user","content":"x"}],"max_tokens":18446744073709551615})", "max_tokens"},
-      {R"({"messages":[{"role":"user","content":"x"}],"max_tokens":1e3})", "max_tokens"},
+      {R"({"messages":[{"role":"user","content":"x"}],"max_tokens":1.5})", "max_tokens"},
+      {R"({"messages":[{"role":"user","content":"x"}],"max_tokens":1e30})", "max_tokens"},
+      {R"({"messages":[{"role":"user","content":"x"}],"max_tokens":0.0})", "max_tokens"},
+      {R"({"messages":[{"role":"user","content":"x"}],"seed":0.5})", "seed"},
+      {R"({"messages":[{"role":"user","content":"x"}],"seed":9223372036854775808.0})", "seed"},
+      {R"({"messages":[{"role":"user","content":"x"}],"seed":-1e19})", "seed"},
       {R"({"messages":[{"role":"user","content":"x"}],"seed":18446744073709551615})", "seed"},
       {R"({"messages":[{"role":"user","content":"x"}],"seed":123456789012345678901234567890})", "seed"},
       {R"({"messages":[{"role":"user","content":"x"}],"temperature":-0.1})", "temperature"},
@@ -273,6 +285,40 @@ TEST(OpenAiParse, BadChatBodies) {
   }
 }
 
+TEST(OpenAiParse, IntegersInAnyWayOfWriting) {
+  Json body = chat_body();
+  body.update(
+      Json::parse(R"({"max_tokens":1e3,"n":1.0,"top_k":40.0,"seed":-9223372036854775808.0,"logprobs":true,
+                              "top_logprobs":2.0,"hedge":{"escalate_after":-0.0}})"));
+  const Call call = parse_ok(kOpenAiChat, body);
+  ASSERT_EQ(call.requests.size(), 1u);
+  EXPECT_EQ(call.requests[0].max_tokens, 1000);
+  EXPECT_EQ(call.requests[0].sampling.top_k, 40);
+  EXPECT_EQ(call.requests[0].sampling.seed, uint64_t{1} << 63);
+  EXPECT_EQ(call.requests[0].top_logprobs, 2);
+  EXPECT_EQ(call.requests[0].routing.escalate_after, 0);
+  EXPECT_EQ(parse_ok(kOpenAiText, Json::parse(R"({"prompt":[1.0,2]})")).requests[0].prompt_tokens,
+            (std::vector<int32_t>{1, 2}));
+}
+
+TEST(OpenAiParse, NumbersThatDoNotFitAreCalledWhatTheyAre) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"("max_tokens":123456789012345678901234567890)",
+       "max_tokens: expected an integer from -1 to 16777216, got 1.2345678901234568e+29"},
+      {R"("seed":18446744073709551616)", "seed: expected an integer of 64 bits, got 1.8446744073709552e+19"},
+      {R"("seed":2.5)", "seed: expected an integer, got a number with a fraction"},
+      {R"("model":18446744073709551616)", "model: expected a string, got a number"},
+      {R"("temperature":1e999)", "temperature: expected a number, got one that is out of range"},
+      {R"("temperature":NaN)", "temperature: expected a value, got NaN, which JSON does not have"},
+      {R"("top_p":-Infinity)", "top_p: expected a value, got Infinity, which JSON does not have"},
+      {R"("max_tokens":0)", "max_tokens: expected at least 1 (or -1 for no limit), got 0"},
+  };
+  for (const auto& [field, text] : cases) {
+    const std::string body = R"({"messages":[{"role":"user","content":"x"}],)" + std::string(field) + "}";
+    EXPECT_EQ(parse_error(kOpenAiChat, body).detail, text);
+  }
+}
+
 TEST(OpenAiParse, HostileShapes) {
   const std::string deep = R"({"messages":)" + std::string(100000, '[') + std::string(100000, ']') + "}";
   EXPECT_NE(parse_error(kOpenAiChat, deep).detail.find("deeper than 64"), std::string::npos);
@@ -284,12 +330,38 @@ TEST(OpenAiParse, HostileShapes) {
   Json body = chat_body();
   body["messages"][0]["content"] = std::string(200, '[') + "\\\"" + std::string(200, '{');
   parse_ok(kOpenAiChat, body);
-  // The last of two equal keys holds.
-  const auto twice = kOpenAiChat.parse(R"({"n":99,"messages":[{"role":"user","content":"x"}],"n":1})");
-  EXPECT_TRUE(twice.ok());
   std::string stops = R"({"messages":[{"role":"user","content":"x"}],"stop":["0")";
   for (size_t i = 0; i < kStopsMax; ++i) stops += ",\"a\"";
   EXPECT_EQ(parse_error(kOpenAiChat, stops + "]}").field, "stop");
+}
+
+TEST(OpenAiParse, EqualKeysAreRefused) {
+  const FieldCase cases[] = {
+      {R"({"n":99,"messages":[{"role":"user","content":"x"}],"n":1})", "n"},
+      {R"({"n":1,"messages":[{"role":"user","content":"x"}],"n":1})", "n"},
+      {R"({"messages":[{"role":"user","content":"x"}],"hedge":{"private":true,"private":false}})",
+       "hedge.private"},
+      {R"({"messages":[{"role":"user","content":"x"}],"hedge":{"private":true,"priv\u0061te":false}})",
+       "hedge.private"},
+      {R"({"hedge":{"private":true},"messages":[{"role":"user","content":"x"}],"hedge":{}})", "hedge"},
+      {R"({"messages":[{"role":"user","content":"x"},{"role":"user","content":"x","role":"system"}]})",
+       "messages[1].role"},
+      {R"({"messages":[{"role":"user","content":[{"type":"text","text":"a","text":"b"}]}]})",
+       "messages[0].content[0].text"},
+      {R"({"messages":[{"role":"user","content":"x"}],"future":[[],{"":null,"":null}]})", "future[1]."},
+  };
+  for (const FieldCase& bad : cases) {
+    const Error error = parse_error(kOpenAiChat, bad.body);
+    EXPECT_EQ(error.field, bad.field) << bad.body << " -> " << error.to_text();
+    EXPECT_EQ(error.detail, std::string(bad.field) + ": the field is given more than once");
+    EXPECT_EQ(http_status(error.code), 400) << bad.body;
+  }
+  // Equal keys of different objects are no matter.
+  parse_ok(kOpenAiChat, Json::parse(R"({"x":{"x":{"x":1}},"y":{"x":2},
+                                        "messages":[{"role":"user","content":"x"},{"role":"user","content":"x"}]})"));
+  const std::string key(100000, 'k');
+  const Error longest = parse_error(kOpenAiChat, "{\"" + key + "\":1,\"" + key + "\":2}");
+  EXPECT_EQ(longest.field, std::string(64, 'k') + "...");
 }
 
 TEST(OpenAiParse, ErrorsRepeatNoContent) {
