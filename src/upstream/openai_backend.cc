@@ -4,6 +4,7 @@
 #include "upstream/openai_backend.h"
 
 #include <algorithm>
+#include <fstream>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -375,6 +376,12 @@ Result<std::unique_ptr<OpenAiBackend>> OpenAiBackend::create(const Options& opti
   HEDGE_TRY(check_positive(options.breaker_open_ms, "breaker_open_ms"));
   HEDGE_TRY_SET(endpoint.base_url, normal_base_url(options.base_url, "base_url"));
   HEDGE_TRY_SET(endpoint.key, read_key(options.key_env, options.key_file));
+  if (!options.ca_file.empty() && !std::ifstream(options.ca_file).good()) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      fmt::format("ca_file: expected a readable PEM file, got {}", options.ca_file),
+                      "ca_file");
+  }
+  endpoint.ca_file = options.ca_file;
   endpoint.name = options.name;
   endpoint.model = options.model;
   endpoint.connect_timeout = Milliseconds(options.connect_timeout_ms);

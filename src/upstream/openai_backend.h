@@ -19,6 +19,7 @@ struct Options {
   std::string model;               // the name the endpoint knows
   std::string key_env;             // environment variable with the API key; read by create()
   std::string key_file;            // or a file with it; first line. The variable wins when both are named
+  std::string ca_file;             // PEM file of the authorities to trust with https; empty: the system's
   int connect_timeout_ms = 3000;
   int first_token_timeout_ms = 30000;  // from start() to the first piece of the answer
   int gap_timeout_ms =

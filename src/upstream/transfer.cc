@@ -42,6 +42,10 @@ void apply_common(CURL* easy, const Endpoint& endpoint, const std::string& path)
   curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);  // a name look-up in progress does not hold up a cancel
   curl_easy_setopt(easy, CURLOPT_USERAGENT, "hedge");
+  if (!endpoint.ca_file.empty()) {
+    curl_easy_setopt(easy, CURLOPT_CAINFO, endpoint.ca_file.c_str());
+    curl_easy_setopt(easy, CURLOPT_CAPATH, nullptr);  // these and no others
+  }
   curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(endpoint.connect_timeout.count()));
 }
 

@@ -26,7 +26,8 @@ struct Endpoint {
   std::string name;
   std::string base_url;
   std::string model;
-  std::string key;  // empty: none
+  std::string key;      // empty: none
+  std::string ca_file;  // empty: the system's
   Milliseconds connect_timeout{};
   Milliseconds first_token_timeout{};
   Milliseconds gap_timeout{};

@@ -3,6 +3,9 @@ that leaves the device."""
 
 import contextlib
 import json
+import os
+import ssl
+import subprocess
 import tempfile
 import unittest
 
@@ -17,6 +20,7 @@ CONFIG = """
 [upstream]
 name = "gemma"
 base_url = "{url}"
+{more}
 model = "gemma"
 breaker_failures = 3
 breaker_open_ms = 60000
@@ -25,16 +29,16 @@ enabled = {confidence}
 """
 
 
-def start_pair(confidence="false"):
-    """(upstream, relay, device)"""
+def start_pair(confidence="false", tls=None, more=""):
+    """(upstream, relay, device); `tls` for the relay, `more` lines for [upstream]"""
     small, large = harness.model(harness.SMOLLM2), harness.model(harness.GEMMA)
     with contextlib.ExitStack() as undo:
         upstream = Server(large, "-c", "512", "--alias", "gemma", threads=1)
         undo.callback(upstream.kill)
-        relay = RecordingProxy(upstream.port)
+        relay = RecordingProxy(upstream.port, tls)
         undo.callback(relay.close)
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
-            config.write(CONFIG.format(url=relay.url, confidence=confidence))
+            config.write(CONFIG.format(url=relay.url, confidence=confidence, more=more))
             config.flush()
             device = Server(small, "-c", "512", "--alias", "smol", "--config", config.name, threads=1)
         undo.pop_all()
@@ -135,10 +139,12 @@ class Hybrid(unittest.TestCase):
             messages = [{"role": "user", "content": secret}, {"role": "assistant", "content": first.content},
                         {"role": "user", "content": "Where are they?"}]
             # Unmarked from here on: by its id, by its history, and under another id.
-            for hedge in ({"session": first.hedge["session"]}, {}, {"session": "elsewhere"}):
+            edited = [messages[0], {"role": "assistant", "content": "Bees?"}, messages[2]]
+            for sent, hedge in ((messages, {"session": first.hedge["session"]}), (messages, {}),
+                                (messages, {"session": "elsewhere"}), (edited, {})):
                 for force in ({"route": "upstream"}, {"escalate_after": 2}):
-                    with self.subTest(hedge, **force):
-                        answer = self.device.chat(messages, max_tokens=8, ignore_eos=True, hedge={**hedge, **force})
+                    with self.subTest(hedge, edited=sent is edited, **force):
+                        answer = self.device.chat(sent, max_tokens=8, ignore_eos=True, hedge={**hedge, **force})
                         self.assertEqual(answer.backends(), ["local"])
             by_name = self.device.chat(messages, max_tokens=8, model="gemma")
             self.assertEqual(by_name.backends(), ["local"])
@@ -179,6 +185,36 @@ class UpstreamDies(unittest.TestCase):
             for force in ({"route": "upstream"}, {"escalate_after": 2}, {}):
                 after = device.chat("Say hello.", max_tokens=8, hedge=force).check_whole()
                 self.assertEqual(after.backends(), ["local"])
+
+
+class Tls(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.certificate = os.path.join(folder.name, "cert.pem")
+        key = os.path.join(folder.name, "key.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-days", "2", "-subj", "/CN=relay", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key,
+                        "-out", self.certificate], check=True, capture_output=True)
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.tls.load_cert_chain(self.certificate, key)
+
+    def ask(self, more):
+        upstream, relay, device = start_pair(tls=self.tls, more=more)
+        with upstream, device, contextlib.closing(relay):
+            answer = device.chat("What is the capital of Italy?", max_tokens=8, hedge={"route": "upstream"}).check_whole()
+            return answer, device.get("/v1/hedge/decisions/" + answer.hedge["id"]).json, relay.sent()
+
+    def test_an_authority_that_the_configuration_names(self):
+        answer, _, sent = self.ask(f'ca_file = "{self.certificate}"')
+        self.assertEqual(answer.backends(), [UPSTREAM])
+        self.assertIn(b"capital of Italy", sent)
+
+    def test_a_certificate_that_nobody_vouches_for(self):
+        answer, decision, sent = self.ask("")
+        self.assertEqual(answer.backends(), ["local"])
+        self.assertIn("certificate", json.dumps(decision))
+        self.assertEqual(sent, b"")
 
 
 class Unsure(unittest.TestCase):

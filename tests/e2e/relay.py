@@ -10,12 +10,14 @@ class RecordingProxy:
 
     hold_after(N) lets N pieces of text of the next answers through and nothing more, while the target goes on: who waits
     for `held` knows how far the client of the relay has come, however fast the target is.
+    tls: an ssl.SSLContext, with which the relay speaks https to its clients.
     """
 
     PIECE = b'"delta":{"content":'
 
-    def __init__(self, port):
+    def __init__(self, port, tls=None):
         self.target = port
+        self._tls = tls
         self.held = threading.Event()
         self._pieces_max = None
         self._lock = threading.Lock()
@@ -27,7 +29,7 @@ class RecordingProxy:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     def sent(self):
         with self._lock:
@@ -43,6 +45,14 @@ class RecordingProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            try:
+                if self._tls:
+                    client.settimeout(10)
+                    client = self._tls.wrap_socket(client, server_side=True)
+                    client.settimeout(None)
+            except OSError:  # a client that does not trust the certificate
+                client.close()
+                continue
             try:
                 target = socket.create_connection(("127.0.0.1", self.target), timeout=10)
                 target.settimeout(None)
