@@ -9,48 +9,99 @@
 namespace hedge::api {
 namespace {
 
+// A field that nothing here reads, with the types that OpenAI or whoever invented it gives it: b(oolean),
+// n(umber), s(tring), a(rray), o(bject).
+struct Ignored {
+  const char* name;
+  const char* types;
+};
+// Fields that change nothing: who asks, where it is kept, what it may cost, how fast it comes.
+constexpr Ignored kIgnored[] = {
+    {"user", "s"},
+    {"safety_identifier", "s"},
+    {"metadata", "o"},
+    {"store", "b"},
+    {"service_tier", "s"},
+    {"prompt_cache_key", "s"},
+    {"prompt_cache_retention", "s"},
+    {"parallel_tool_calls", "b"},
+    {"prediction", "o"},
+    {"reasoning_effort", "s"},
+    {"verbosity", "s"},
+};
+
 // Fields that would change the answer, each with the values under which it does not.
 struct Unsupported {
   const char* name;
+  const char* types;    // as above
   const char* neutral;  // a JSON array
 };
 constexpr Unsupported kUnsupported[] = {
-    {"tools", "[[]]"},
-    {"tool_choice", R"(["none","auto"])"},
-    {"functions", "[[]]"},
-    {"function_call", R"(["none","auto"])"},
-    {"response_format", R"([{"type":"text"}])"},
-    {"logit_bias", "[{},[]]"},
-    {"modalities", R"([["text"],[]])"},
-    {"audio", "[]"},
-    {"web_search_options", "[]"},
-    {"suffix", R"([""])"},
-    {"best_of", "[1]"},
+    {"tools", "a", "[[]]"},
+    {"tool_choice", "so", R"(["none","auto"])"},
+    {"functions", "a", "[[]]"},
+    {"function_call", "so", R"(["none","auto"])"},
+    {"response_format", "o", R"([{"type":"text"}])"},
+    {"logit_bias", "oa", "[{},[]]"},  // llama-server takes a list, too
+    {"modalities", "a", R"([["text"],[]])"},
+    {"audio", "o", "[]"},
+    {"web_search_options", "o", "[]"},
+    {"suffix", "s", R"([""])"},
+    {"best_of", "n", "[1]"},
     // Extensions of llama-server and vLLM.
-    {"grammar", R"([""])"},
-    {"json_schema", "[{}]"},
-    {"guided_json", "[]"},
-    {"guided_regex", R"([""])"},
-    {"guided_choice", "[[]]"},
-    {"guided_grammar", R"([""])"},
-    {"structured_outputs", "[{}]"},
-    {"chat_template", R"([""])"},
-    {"chat_template_kwargs", "[{}]"},
-    {"documents", "[[]]"},
-    {"use_beam_search", "[false]"},
-    {"min_tokens", "[0]"},
-    {"allowed_token_ids", "[]"},
-    {"bad_words", "[[]]"},
-    {"typical_p", "[1,1.0]"},
-    {"mirostat", "[0]"},
-    {"xtc_probability", "[0,0.0]"},
-    {"dry_multiplier", "[0,0.0]"},
-    {"dynatemp_range", "[0,0.0]"},
-    {"samplers", "[]"},
-    {"lora", "[[]]"},
-    {"prompt_logprobs", "[0]"},
-    {"n_probs", "[0]"},
+    {"grammar", "s", R"([""])"},
+    {"json_schema", "o", "[{}]"},
+    {"guided_json", "so", "[]"},
+    {"guided_regex", "s", R"([""])"},
+    {"guided_choice", "a", "[[]]"},
+    {"guided_grammar", "s", R"([""])"},
+    {"structured_outputs", "o", "[{}]"},
+    {"chat_template", "s", R"([""])"},
+    {"chat_template_kwargs", "o", "[{}]"},
+    {"documents", "a", "[[]]"},
+    {"use_beam_search", "b", "[false]"},
+    {"min_tokens", "n", "[0]"},
+    {"allowed_token_ids", "a", "[]"},
+    {"bad_words", "a", "[[]]"},
+    {"typical_p", "n", "[1]"},
+    {"mirostat", "n", "[0]"},
+    {"xtc_probability", "n", "[0]"},
+    {"dry_multiplier", "n", "[0]"},
+    {"dynatemp_range", "n", "[0]"},
+    {"samplers", "as", "[]"},
+    {"lora", "a", "[[]]"},
+    {"prompt_logprobs", "n", "[0]"},
+    {"n_probs", "n", "[0]"},
 };
+
+char type_letter(const Json& value) {
+  if (value.is_boolean()) return 'b';
+  if (value.is_number()) return 'n';
+  if (value.is_string()) return 's';
+  return value.is_array() ? 'a' : 'o';
+}
+
+// "a string or an object" of "so".
+std::string type_names(std::string_view types) {
+  std::string out;
+  for (const char letter : types) {
+    if (!out.empty()) out += " or ";
+    out += letter == 'b'   ? "a boolean"
+           : letter == 'n' ? "a number"
+           : letter == 's' ? "a string"
+           : letter == 'a' ? "an array"
+                           : "an object";
+  }
+  return out;
+}
+
+// Null when the field is absent, or of another type, which the reader then knows.
+const Json* find_of_type(Reader& reader, const char* name, std::string_view types) {
+  const Json* value = reader.ok() ? reader.find(name) : nullptr;
+  if (value == nullptr || types.find(type_letter(*value)) != std::string_view::npos) return value;
+  reader.fail(type_error(reader.field(name), type_names(types), *value));
+  return nullptr;
+}
 
 void read_sampling(Reader& reader, chat::Sampling& sampling) {
   sampling.temperature_set = reader.number("temperature", sampling.temperature, 0, 100);
@@ -123,6 +174,8 @@ void read_stream(Reader& reader, Call& call) {
   }
   Reader inner(*options, "stream_options.");
   inner.boolean("include_usage", call.include_usage);
+  bool ignored = false;  // Padding against eavesdroppers; this server adds none.
+  inner.boolean("include_obfuscation", ignored);
   if (!inner.ok()) reader.fail(inner.status().error());
 }
 
@@ -215,13 +268,14 @@ Result<chat::Message> read_message(const Json& message, const std::string& field
   reader.string("name", out.name);
   std::string ignored;
   reader.string("tool_call_id", ignored);
-  HEDGE_TRY(reader.status());
-  for (const char* name : {"tool_calls", "function_call", "audio"}) {
-    const Json* value = reader.find(name);
-    if (value != nullptr && !value->empty()) {
-      return make_error(ErrorCode::kUnsupported, path + name + ": not supported", path + name);
-    }
+  reader.string("refusal", ignored);
+  constexpr Ignored kCalls[] = {{"tool_calls", "a"}, {"function_call", "o"}, {"audio", "o"}};
+  for (const Ignored& call : kCalls) {
+    const Json* value = find_of_type(reader, call.name, call.types);
+    if (value == nullptr || value->empty()) continue;
+    reader.fail(make_error(ErrorCode::kUnsupported, path + call.name + ": not supported", path + call.name));
   }
+  HEDGE_TRY(reader.status());
   const Json* content = reader.find("content");
   if (content == nullptr) {
     // The SDKs send back an empty answer as null.
@@ -274,14 +328,16 @@ Status continue_last(const Json& body, chat::Request& request) {
 }  // namespace
 
 void reject_unsupported(Reader& reader) {
+  for (const Ignored& ignored : kIgnored) find_of_type(reader, ignored.name, ignored.types);
   for (const Unsupported& unsupported : kUnsupported) {
-    const Json* value = reader.ok() ? reader.find(unsupported.name) : nullptr;
+    const Json* value = find_of_type(reader, unsupported.name, unsupported.types);
     if (value == nullptr) continue;
     const Json neutral = Json::parse(unsupported.neutral);
     if (std::find(neutral.begin(), neutral.end(), *value) != neutral.end()) continue;
+    std::string except;
+    for (const Json& item : neutral) except += (except.empty() ? ", except " : " or ") + item.dump();
     reader.fail(make_error(ErrorCode::kUnsupported,
-                           fmt::format("{}: not supported, got {}", unsupported.name, type_name(*value)),
-                           unsupported.name));
+                           fmt::format("{}: not supported{}", unsupported.name, except), unsupported.name));
   }
 }
 

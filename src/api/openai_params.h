@@ -15,8 +15,8 @@ namespace hedge::api {
 void read_common(Reader& reader, Call& call, chat::Request& request);
 
 // A field that would change the answer and that Hedge cannot honour is a 400 that names it; silence would be
-// a lie. Fields that change nothing (user, metadata, store, ...) and unknown ones are ignored, as other
-// servers do.
+// a lie. Fields that change nothing (user, metadata, store, ...) need only be of the right type; unknown ones
+// are ignored, as other servers do.
 void reject_unsupported(Reader& reader);
 
 // `messages` into request.messages; a last message of the assistant becomes assistant_prefix unless

@@ -92,9 +92,32 @@ TEST(OpenAiParse, DefaultsAreThoseOfTheRequest) {
 }
 
 TEST(OpenAiParse, NullIsAbsent) {
-  for (const char* field : {"model", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "n",
-                            "stream", "stream_options", "logprobs", "top_logprobs", "tools", "tool_choice",
-                            "response_format", "logit_bias", "hedge", "user", "audio"}) {
+  for (const char* field : {"model",
+                            "max_tokens",
+                            "temperature",
+                            "top_p",
+                            "top_k",
+                            "seed",
+                            "stop",
+                            "n",
+                            "stream",
+                            "stream_options",
+                            "logprobs",
+                            "top_logprobs",
+                            "tools",
+                            "tool_choice",
+                            "response_format",
+                            "logit_bias",
+                            "hedge",
+                            "user",
+                            "audio",
+                            "metadata",
+                            "store",
+                            "service_tier",
+                            "parallel_tool_calls",
+                            "prediction",
+                            "modalities",
+                            "functions"}) {
     Json body = chat_body();
     body[field] = nullptr;
     parse_ok(kOpenAiChat, body);
@@ -116,7 +139,6 @@ TEST(OpenAiParse, RejectsWhatWouldChangeTheAnswer) {
       {"functions", R"([{"name":"f"}])"},
       {"response_format", R"({"type":"json_object"})"},
       {"response_format", R"({"type":"json_schema","json_schema":{}})"},
-      {"response_format", R"("json")"},
       {"logit_bias", R"({"5":-100})"},
       {"modalities", R"(["text","audio"])"},
       {"audio", R"({"voice":"alloy"})"},
@@ -132,6 +154,21 @@ TEST(OpenAiParse, RejectsWhatWouldChangeTheAnswer) {
     EXPECT_EQ(error.code, ErrorCode::kUnsupported) << field;
     EXPECT_EQ(error.field, field);
     EXPECT_EQ(http_status(error.code), 400);
+  }
+}
+
+TEST(OpenAiParse, SaysWhatIsSupportedInstead) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"("tools":[{"type":"function"}])", "tools: not supported, except []"},
+      {R"("tool_choice":"required")", "tool_choice: not supported, except \"none\" or \"auto\""},
+      {R"("response_format":{"type":"json_object"})",
+       R"(response_format: not supported, except {"type":"text"})"},
+      {R"("audio":{"voice":"alloy"})", "audio: not supported"},
+      {R"("tool_choice":1)", "tool_choice: expected a string or an object, got an integer"},
+  };
+  for (const auto& [field, text] : cases) {
+    const std::string body = R"({"messages":[{"role":"user","content":"x"}],)" + std::string(field) + "}";
+    EXPECT_EQ(parse_error(kOpenAiChat, body).detail, text);
   }
 }
 
@@ -161,6 +198,34 @@ constexpr TypeCase kCommonTypes[] = {
     {"stream_options", "o"},
     {"ignore_eos", "b"},
     {"hedge", "o"},
+    // What is not read.
+    {"user", "s"},
+    {"safety_identifier", "s"},
+    {"metadata", "o"},
+    {"store", "b"},
+    {"service_tier", "s"},
+    {"prompt_cache_key", "s"},
+    {"prompt_cache_retention", "s"},
+    {"parallel_tool_calls", "b"},
+    {"prediction", "o"},
+    {"reasoning_effort", "s"},
+    {"verbosity", "s"},
+    // What is not supported.
+    {"tools", "a"},
+    {"tool_choice", "so"},
+    {"functions", "a"},
+    {"function_call", "so"},
+    {"response_format", "o"},
+    {"logit_bias", "oa"},
+    {"modalities", "a"},
+    {"audio", "o"},
+    {"web_search_options", "o"},
+    {"suffix", "s"},
+    {"best_of", "if"},
+    {"grammar", "s"},
+    {"json_schema", "o"},
+    {"use_beam_search", "b"},
+    {"typical_p", "if"},
 };
 constexpr TypeCase kChatTypes[] = {{"messages", "a"},
                                    {"logprobs", "b"},
@@ -264,6 +329,14 @@ TEST(OpenAiParse, BadChatBodies) {
       {R"({"messages":[{"role":"user","content":"x"}],"stop":["a",1]})", "stop[1]"},
       {R"({"messages":[{"role":"user","content":"x"}],"stream_options":{"include_usage":1}})",
        "stream_options.include_usage"},
+      {R"({"messages":[{"role":"user","content":"x"}],"stream_options":{"include_obfuscation":"no"}})",
+       "stream_options.include_obfuscation"},
+      {R"({"messages":[{"role":"assistant","refusal":5},{"role":"user","content":"x"}]})",
+       "messages[0].refusal"},
+      {R"({"messages":[{"role":"assistant","tool_calls":{}},{"role":"user","content":"x"}]})",
+       "messages[0].tool_calls"},
+      {R"({"messages":[{"role":"assistant","audio":[]},{"role":"user","content":"x"}]})",
+       "messages[0].audio"},
       {R"({"messages":[{"role":"user","content":"x"}],"hedge":{"route":"cloud"}})", "hedge.route"},
       {R"({"messages":[{"role":"user","content":"x"}],"hedge":{"route":1}})", "hedge.route"},
       {R"({"messages":[{"role":"user","content":"x"}],"hedge":{"private":"yes"}})", "hedge.private"},
