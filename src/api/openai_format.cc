@@ -6,13 +6,18 @@
 #include "api/json_reader.h"
 #include "api/json_text.h"
 #include "api/logprobs.h"
+#include "base/utf8.h"
 
 namespace hedge::api {
 namespace {
 
 constexpr std::string_view kDone = "data: [DONE]\n\n";
 
+// The segment of an echoed prompt. No upstream may be called so.
+constexpr const char* kPromptSegment = "prompt";
+
 struct Choice {
+  std::string echo;  // the prompt, where the text begins with it
   std::string text;  // only when the call does not stream
   LogprobQueue logprobs;
   OrderedJson logprobs_whole;  // only when the call does not stream
@@ -50,7 +55,6 @@ class OpenAiFormatter final : public Formatter {
         stream_(call.stream),
         include_usage_(call.include_usage),
         choices_per_prompt_(static_cast<size_t>(call.choices_per_prompt)),
-        echo_texts_(call.echo_texts),
         head_(head),
         choices_(call.requests.size()),
         open_(call.requests.size()) {
@@ -60,7 +64,9 @@ class OpenAiFormatter final : public Formatter {
       choices_[i].trace.id = head.id;
       choices_[i].trace.session = request.routing.session;
       choices_[i].trace.route = "local";
-      if (i < echo_texts_.size()) choices_[i].text = echo_texts_[i];
+      // Made whole at once: what is counted and what is sent must be the same bytes.
+      if (i < call.echo_texts.size()) choices_[i].echo = utf8_sanitize(call.echo_texts[i]);
+      if (!stream_) choices_[i].text = choices_[i].echo;
     }
     chunk_head_ = "data: {\"id\":";
     append_json_string(chunk_head_, response_id());
@@ -102,11 +108,12 @@ class OpenAiFormatter final : public Formatter {
   std::string on(size_t index, const chat::Started& started) {
     choices_[index].backend = started.backend;
     if (!stream_) return {};
-    std::string out = comment(started.backend, {}, {});
+    std::string out;
+    const std::string& echo = choices_[index].echo;
+    if (!echo.empty()) out = comment(kPromptSegment, {}, {}) + text_chunk(index, echo, "null");
+    out += comment(started.backend, {}, {});
     if (shape_ == OpenAiShape::kChat) {
       out += chunk(index, R"({"role":"assistant","content":""})", "null", "null", {});
-    } else if (index < echo_texts_.size() && !echo_texts_[index].empty()) {
-      out += text_chunk(index, echo_texts_[index], "null");
     }
     return out;
   }
@@ -135,6 +142,10 @@ class OpenAiFormatter final : public Formatter {
     choice.reason = done.reason;
     choice.usage = done.usage;
     if (done.trace) choice.trace = *done.trace;
+    // The trace knows what was generated; the segments told here add up to the whole text.
+    if (!choice.echo.empty()) {
+      choice.trace.segments.insert(choice.trace.segments.begin(), {kPromptSegment, choice.echo.size()});
+    }
     --open_;
     const auto rest = choice.logprobs.take();
     if (!stream_) {
@@ -251,7 +262,6 @@ class OpenAiFormatter final : public Formatter {
   const bool stream_;
   const bool include_usage_;
   const size_t choices_per_prompt_;
-  const std::vector<std::string> echo_texts_;
   const AnswerHead head_;
   std::string chunk_head_;
   std::vector<Choice> choices_;

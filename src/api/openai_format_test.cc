@@ -236,6 +236,8 @@ TEST(OpenAiFormat, WholeTextWithEchoAndLogprobs) {
   EXPECT_EQ(body["object"], "text_completion");
   EXPECT_EQ(body["id"], "cmpl-hd-1");
   EXPECT_EQ(body["choices"][0]["text"], "Hi there");
+  EXPECT_EQ(body["hedge"]["segments"], Json::parse(R"([{"backend":"prompt","bytes":2},
+              {"backend":"local","bytes":3},{"backend":"cloud","bytes":2}])"));
 
   auto formatter = kOpenAiText.make_formatter(call_for(kOpenAiText, {{"logprobs", 1}}), kHead);
   formatter->add(0, Started{"local", "smol", 1, 0});
@@ -253,12 +255,45 @@ TEST(OpenAiFormat, StreamedTextWithEcho) {
   std::string stream = formatter->add(0, Started{"local", "smol", 1, 0});
   stream += formatter->add(0, Delta{" there", {}});
   stream += formatter->add(0, done());
-  const auto objects = chunks(stream);
+  std::vector<std::string> comments;
+  const auto objects = chunks(stream, &comments);
   ASSERT_EQ(objects.size(), 3u);
+  EXPECT_EQ(comments,
+            (std::vector<std::string>{R"(: hedge {"backend":"prompt"})", R"(: hedge {"backend":"local"})"}));
+  EXPECT_EQ(objects[2]["hedge"]["segments"][0], Json::parse(R"({"backend":"prompt","bytes":2})"));
   EXPECT_EQ(objects[0]["choices"][0]["text"], "Hi");
   EXPECT_EQ(objects[1]["choices"][0]["text"], " there");
   EXPECT_EQ(objects[2]["choices"][0]["finish_reason"], "stop");
   EXPECT_EQ(objects[2]["choices"][0]["text"], "");
+}
+
+TEST(OpenAiFormat, SegmentsAddUpToTheEchoedText) {
+  for (const bool stream : {false, true}) {
+    Call call = call_for(kOpenAiText, {{"prompt", {"", "\u00e9"}}, {"echo", true}, {"stream", stream}});
+    call.echo_texts[1] = "\xc3\xa9\xff";  // Of token ids: half a character at the end.
+    auto formatter = kOpenAiText.make_formatter(call, kHead);
+    std::string out;
+    for (size_t i : {0u, 1u}) {
+      out += formatter->add(i, Started{"local", "smol", 1, 0});
+      out += formatter->add(i, Delta{"abc", {}});
+      out += formatter->add(i, Done{});
+    }
+    std::vector<std::string> texts(2);
+    std::vector<Json> segments(2);
+    for (const Json& object : stream ? chunks(out) : std::vector<Json>{Json::parse(formatter->body())}) {
+      for (const Json& choice : object["choices"]) {
+        const auto index = choice["index"].get<size_t>();
+        texts[index] += choice["text"].get<std::string>();
+        if (choice.contains("hedge")) segments[index] = choice["hedge"]["segments"];
+      }
+    }
+    EXPECT_EQ(texts[0], "abc");
+    EXPECT_EQ(segments[0], Json::parse(R"([{"backend":"local","bytes":3}])"));
+    EXPECT_EQ(texts[1],
+              "\xc3\xa9\xef\xbf\xbd"
+              "abc");
+    EXPECT_EQ(segments[1], Json::parse(R"([{"backend":"prompt","bytes":5},{"backend":"local","bytes":3}])"));
+  }
 }
 
 TEST(OpenAiFormat, StreamErrorIsAnObjectAndAnEnd) {
