@@ -133,17 +133,19 @@ Aligner::Outcome Aligner::decide(std::string_view reply, bool whole) const {
     if (!sure && is_alnum(last) && shared == text.size() && !whole) return undecided;
     // Two letters cannot be told from laughter; "Ja" can be, by its word end. Scripts without word ends need
     // length.
-    const bool plausible =
-        sure || (reply.substr(0, space) == std::string_view(start_).substr(0, start_space) &&
-                 (is_alnum(last)                               ? is_word_end(shared)
-                  : count_words(said, 1) > 0 && !is_wide(last) ? true
-                                                               : is_wide(last) && said.size() >= 6));
+    const std::string_view lead = reply.substr(0, space);
+    const bool same_lead =
+        lead == std::string_view(start_).substr(0, start_space) ||
+        (lead == " " && said.size() >= kBlankedBytes && smallest_period(said) == said.size());
+    const bool plausible = sure || (same_lead && (is_alnum(last) ? is_word_end(shared)
+                                                  : count_words(said, 1) > 0 && !is_wide(last)
+                                                      ? true
+                                                      : is_wide(last) && said.size() >= 6));
     // Whatever the endpoint did before: a word directly after a finished one is an echo, and so are two words
     // in place.
     const bool repeats = repeats_itself(said, seam);
     // An endpoint that repeats the start repeats its white space or adds a blank; a new line in front of it
     // is the model's own, which says the same again.
-    const std::string_view lead = reply.substr(0, space);
     const bool own_line =
         lead.find('\n') != std::string_view::npos &&
         std::string_view(start_).substr(0, start_space).find('\n') == std::string_view::npos;

@@ -19,7 +19,8 @@
 // before it:
 //  1. Echo: T begins with Q. Q is dropped. If Q is short (< kSureBytes) it must come back with the same
 //  leading white
-//     space, hold a letter or digit, and end where a word ends in T, since "ha" may well go on "ha ha".
+//     space (or, from kBlankedBytes on and not ending as it begins, behind one blank), hold a letter or
+//     digit, and end where a word ends in T, since "ha" may well go on "ha ha".
 //  2. Overlap: T begins with the last words of Q, beginning at a word and ending where a word ends in T: at
 //  least
 //     kOverlapBytesMin and kOverlapWordsMin words of them, or kGluedOverlapBytesMin and two words where a
@@ -54,6 +55,7 @@ enum class Expect : uint8_t { kUnknown, kContinuation, kEcho };
 
 inline constexpr size_t kLeadingSpaceMax = 64;
 inline constexpr size_t kSureBytes = 16;
+inline constexpr size_t kBlankedBytes = 8;  // a start this long is hardly said twice over one blank
 inline constexpr size_t kOverlapBytesMin = 16;
 inline constexpr size_t kOverlapWordsMin = 3;
 inline constexpr size_t kGluedOverlapBytesMin = 8;

@@ -128,6 +128,9 @@ TEST(Align, ShortEchoNeedsAWordEnd) {
   EXPECT_EQ(align("The", "Theory"), (Aligned{"Theory", kContinuation}));
   EXPECT_EQ(align("ha", "haha"), (Aligned{"haha", kContinuation}));
   EXPECT_EQ(align("The", " The capital"), (Aligned{" The capital", kContinuation}));
+  EXPECT_EQ(align("\u27e6851\u27e7", " \u27e6851\u27e7 north"), (Aligned{" north", kEcho}));  // hardly twice
+  EXPECT_EQ(align("The town", " The town is"), (Aligned{" is", kEcho}));
+  EXPECT_EQ(align("The town", "  The town is"), (Aligned{"  The town is", kContinuation}));
   // Known endpoints.
   EXPECT_EQ(align("1", "10 apples", Expect::kEcho), (Aligned{"0 apples", kEcho}));
   EXPECT_EQ(align("1.", "1. One", Expect::kContinuation), (Aligned{"1. One", kContinuation}));
