@@ -52,14 +52,27 @@ build() {
   cmake --build --preset "$preset" -j "$(jobs_count)" "${targets[@]}"
 }
 
-# Whether the folders named by HEDGE_MODELS already hold both default models.
+# "SHA256  FILE" of both default models, from the list that `hedge pull` uses.
+default_models() {
+  awk -F '"' '/^file = / { file = $2 } /^sha256 = / { print $2 "  " file }' src/cli/models/sources.toml |
+    grep -E '  (smollm2-135m-instruct-q4_1|gemma-3-270m-q4_k_m)\.gguf$'
+}
+
+# Whether the folders named by HEDGE_MODELS already hold both default models, each with its sha256: one second of reading.
 have_default_models() {
-  local file folder found
-  for file in smollm2-135m-instruct-q4_1.gguf gemma-3-270m-q4_k_m.gguf; do
+  local sha256 file folder found
+  while read -r sha256 file; do
     found=
-    while read -r -d : folder; do [ -z "$folder" ] || [ ! -s "$folder/$file" ] || found=1; done <<<"${HEDGE_MODELS-}:"
+    while read -r -d : folder; do
+      if [ -n "$found" ] || [ -z "$folder" ] || [ ! -e "$folder/$file" ]; then continue; fi
+      if printf '%s  %s\n' "$sha256" "$folder/$file" | sha256sum --check --status; then
+        found=1
+      else
+        printf '%s is not the default model of that name (sha256); it is left alone\n' "$folder/$file" >&2
+      fi
+    done <<<"${HEDGE_MODELS-}:"
     [ -n "$found" ] || return 1
-  done
+  done < <(default_models)
 }
 
 # Fetches the default models, verified by size and sha256; does nothing when they are there. Sets HEDGE_MODELS to the
