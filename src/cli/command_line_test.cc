@@ -85,6 +85,11 @@ TEST_F(CommandLineTest, ServeRefusesWhatWouldSurprise) {
   EXPECT_THAT(run({"serve", "-m", "x", "--upstream", "http://h"}).err,
               HasSubstr("give --upstream-model NAME"));
   EXPECT_THAT(run({"serve", "-m", "x", "--upstream-model", "m"}).err, HasSubstr("give --upstream URL"));
+  for (const char* taken : {"local", "prompt"}) {
+    const Outcome ambiguous = run({"serve", "-m", "x", "--upstream-name", taken});
+    EXPECT_EQ(ambiguous.status, kExitFailed);
+    EXPECT_THAT(ambiguous.err, HasSubstr("expected a name other than 'local' and 'prompt'"));
+  }
   const std::string config = home_.write("hedge.toml", "[server]\n\nprot = 1\n");
   const Outcome wrong = run({"serve", "--config", config.c_str()});
   EXPECT_EQ(wrong.status, kExitUsage);

@@ -107,9 +107,13 @@ Status check(const Settings& settings) {
   if (!up.base_url.empty() && up.model.empty()) {
     return make_error(ErrorCode::kInvalidArgument, "the upstream has no model; give --upstream-model NAME");
   }
-  if (up.name == "local" || up.name.empty()) {
-    return make_error(ErrorCode::kInvalidArgument,
-                      fmt::format("the upstream cannot be called '{}'; 'local' is this device", up.name));
+  // Segments name who wrote what: "local" is this device, "prompt" what was echoed.
+  if (up.name.empty() || up.name == "local" || up.name == "prompt") {
+    return make_error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("upstream.name (--upstream-name): expected a name other than 'local' and "
+                    "'prompt', which answers use for this device and for an echoed prompt; got '{}'",
+                    up.name));
   }
   return {};
 }
