@@ -193,6 +193,9 @@ std::optional<int64_t> to_int64(const Json& value) {
 }  // namespace
 
 Result<Json> parse_object(std::string_view body) {
+  if (body.empty()) {
+    return make_error(ErrorCode::kInvalidArgument, "request body: expected a JSON object, got nothing");
+  }
   HEDGE_TRY(check_size(body));
   Builder builder(body);
   Json::sax_parse(body, &builder);

@@ -392,6 +392,10 @@ TEST(OpenAiParse, NumbersThatDoNotFitAreCalledWhatTheyAre) {
   }
 }
 
+TEST(OpenAiParse, AnEmptyBodyIsCalledEmpty) {
+  EXPECT_EQ(parse_error(kOpenAiChat, "").detail, "request body: expected a JSON object, got nothing");
+}
+
 TEST(OpenAiParse, HostileShapes) {
   const std::string deep = R"({"messages":)" + std::string(100000, '[') + std::string(100000, ']') + "}";
   EXPECT_NE(parse_error(kOpenAiChat, deep).detail.find("deeper than 64"), std::string::npos);

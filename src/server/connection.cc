@@ -62,6 +62,16 @@ Result<HttpRequest> read_head(const http::request_header<>& head) {
   return request;
 }
 
+// A compressed body would be told that it is not JSON.
+std::optional<Reply> encoding_error(const http::request_header<>& head) {
+  const auto encoding = head[http::field::content_encoding];
+  if (encoding.empty() || beast::iequals(encoding, "identity")) return std::nullopt;
+  Reply reply = http_error(415, "unsupported_content_encoding",
+                           "Content-Encoding: expected none, got one; send the body as it is");
+  reply.headers.emplace_back("Accept-Encoding", "identity");
+  return reply;
+}
+
 std::string chunk_of(std::string_view bytes) { return fmt::format("{:x}\r\n{}\r\n", bytes.size(), bytes); }
 
 }  // namespace
@@ -108,6 +118,7 @@ net::awaitable<Connection::Next> Connection::serve_one(bool first) {
   std::optional<Reply> refusal;
   if (head.ok()) {
     refusal = answer_head(context_, head.value());
+    if (!refusal) refusal = encoding_error(parser.get());
   } else {
     refusal = error_reply(head.error());
   }

@@ -152,6 +152,14 @@ TEST_F(Http, TooLargeIsRefused) {
             "body_too_large");
 }
 
+TEST_F(Http, CompressedBodiesAreRefused) {
+  start();
+  const Response gzip = ask(post("/tokenize", R"({"content":""})", "Content-Encoding: gzip\r\n"));
+  EXPECT_EQ(gzip.status, 415);
+  EXPECT_EQ(Json::parse(gzip.body)["error"]["code"], "unsupported_content_encoding");
+  EXPECT_EQ(ask(post("/tokenize", R"({"content":""})", "Content-Encoding: Identity\r\n")).status, 200);
+}
+
 TEST_F(Http, BadHttpGets400) {
   start();
   for (const char* bad : {
