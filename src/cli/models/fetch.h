@@ -17,6 +17,9 @@ namespace hedge::cli {
 Status fetch_pypi(const std::string& spec, const std::string& member, uint64_t total_bytes,
                   const std::string& work_folder, PartFile& part, Progress& progress);
 
+// "pypi:NAME==VERSION" as pip is given it.
+Result<std::string> pypi_package(const std::string& spec);
+
 // The one member of a zip file whose path or file name matches the shell pattern, appended to `part`.
 Status extract_member(const std::string& zip_path, const std::string& member, uint64_t total_bytes,
                       PartFile& part, Progress& progress);

@@ -222,15 +222,19 @@ Status extract_member(const std::string& zip_path, const std::string& member, ui
   }
 }
 
-Status fetch_pypi(const std::string& spec, const std::string& member, uint64_t total_bytes,
-                  const std::string& work_folder, PartFile& part, Progress& progress) {
+Result<std::string> pypi_package(const std::string& spec) {
   static const std::regex kSpec("pypi:([A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.+!_-]*)");
   std::smatch match;
   if (!std::regex_match(spec, match, kSpec)) {
     return make_error(ErrorCode::kInvalidArgument,
                       fmt::format("'{}' is not of the form pypi:NAME==VERSION", spec));
   }
-  const std::string package = match[1];
+  return match[1].str();
+}
+
+Status fetch_pypi(const std::string& spec, const std::string& member, uint64_t total_bytes,
+                  const std::string& work_folder, PartFile& part, Progress& progress) {
+  HEDGE_TRY_SET(const std::string package, pypi_package(spec));
   HEDGE_TRY_SET(const auto folder, TryFolder::make(work_folder));
   HEDGE_TRY_SET(const pid_t pid, start_pip(package, *folder));
   HEDGE_TRY_SET(const int status, wait_for_pip(pid, folder->path(), part.bytes(), total_bytes, progress));

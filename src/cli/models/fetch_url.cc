@@ -194,7 +194,7 @@ Result<std::string> hugging_face_url(const std::string& spec) {
   static const std::regex kSpec(
       "hf:([A-Za-z0-9][A-Za-z0-9._-]*)/([A-Za-z0-9][A-Za-z0-9._-]*)/([A-Za-z0-9._/+-]+\\.gguf)");
   std::smatch match;
-  if (!std::regex_match(spec, match, kSpec)) {
+  if (!std::regex_match(spec, match, kSpec) || ("/" + match[3].str()).find("/..") != std::string::npos) {
     return make_error(ErrorCode::kInvalidArgument,
                       fmt::format("'{}' is not of the form hf:OWNER/REPO/FILE.gguf", spec));
   }

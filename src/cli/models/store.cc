@@ -120,7 +120,16 @@ Result<std::string> ModelStore::resolve(std::string_view model) const {
   if (model.empty())
     return make_error(ErrorCode::kInvalidArgument, "MODEL is empty; give a name from `hedge list` or a path");
   if (model.find('/') != std::string_view::npos || model.ends_with(".gguf")) {
+    std::error_code ignored;
     if (is_file(fs::path(model))) return std::string(model);
+    if (fs::is_directory(fs::path(model), ignored)) {
+      return make_error(ErrorCode::kInvalidArgument,
+                        fmt::format("'{}' is a folder, expected a GGUF file", model));
+    }
+    if (fs::exists(fs::path(model), ignored)) {
+      return make_error(ErrorCode::kInvalidArgument,
+                        fmt::format("'{}' is no regular file, expected a GGUF file", model));
+    }
     if (model.find('/') != std::string_view::npos) {
       return make_error(ErrorCode::kNotFound, fmt::format("no file at '{}'", model));
     }

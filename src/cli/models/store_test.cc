@@ -85,6 +85,8 @@ TEST_F(StoreTest, ErrorsSayWhatToDo) {
   EXPECT_THAT(error_of(store_.resolve("gemma-3-270m")), HasSubstr("hedge pull gemma-3-270m"));
   EXPECT_THAT(error_of(store_.resolve("gema-3-270m")), HasSubstr("did you mean 'gemma-3-270m'?"));
   EXPECT_THAT(error_of(store_.resolve("/no/such.gguf")), HasSubstr("no file at '/no/such.gguf'"));
+  EXPECT_THAT(error_of(store_.resolve("/tmp")), HasSubstr("'/tmp' is a folder, expected a GGUF file"));
+  EXPECT_THAT(error_of(store_.resolve("/dev/null")), HasSubstr("'/dev/null' is no regular file"));
   EXPECT_THAT(error_of(store_.resolve("")), HasSubstr("MODEL is empty"));
   extra_.write("tiny-a.gguf", "x");
   extra_.write("tiny-b.gguf", "x");
