@@ -72,17 +72,20 @@ class Reader {
     return make_error(ErrorCode::kInvalidArgument, fmt::format("{}:{}: {}", where_, line, what));
   }
 
-  // [upstream], or [[upstream]] once.
+  // [section]; or [[upstream]] once, because one day there may be several (docs/decisions/0008).
   Status read_section(const std::string& section, const toml::node& node) {
     const toml::table* table = node.as_table();
-    if (const toml::array* list = node.as_array(); list != nullptr && list->is_array_of_tables()) {
+    if (const toml::array* list = node.as_array();
+        list != nullptr && section == "upstream" && list->is_array_of_tables()) {
       if (list->size() > 1) {
         return at(list->get(1)->source().begin.line, fmt::format("only one [{}] can be given", section));
       }
       table = list->get(0)->as_table();
     }
-    if (table == nullptr)
-      return at(node.source().begin.line, fmt::format("'{}' must be a table: [{}]", section, section));
+    if (table == nullptr) {
+      return at(node.source().begin.line,
+                fmt::format("'{}' must be a table, [{}], got {}", section, section, type_name(node.type())));
+    }
     return read_table(section, *table);
   }
 

@@ -64,7 +64,9 @@ TEST(Config, WrongTypesSayWhatCame) {
             "hedge.toml:2: 'offline' in [policy] must be true or false, got an integer");
   EXPECT_EQ(error_of("[server]\nhost = [1]\n"),
             "hedge.toml:2: 'host' in [server] must be a string, got an array");
-  EXPECT_EQ(error_of("server = 3\n"), "hedge.toml:1: 'server' must be a table: [server]");
+  EXPECT_EQ(error_of("server = 3\n"), "hedge.toml:1: 'server' must be a table, [server], got an integer");
+  EXPECT_EQ(error_of("\n[[server]]\nport = 1\n"),
+            "hedge.toml:2: 'server' must be a table, [server], got an array");
 }
 
 TEST(Config, NumbersKeepTheirRange) {
