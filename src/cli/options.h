@@ -1,14 +1,33 @@
 // Private to cli/: small helpers over CLI11 that several commands use.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
+#include <charconv>
+#include <string>
+#include <type_traits>
 
 namespace hedge::cli {
 
-// CLI::Range without its bounds in the help, where they would hide the text; errors still give them.
-template <typename T>
-CLI::Validator in_range(T low, T high) {
-  return CLI::Range(low, high).description("");
+// Checks a number from the command line: decimal, the whole of the text, low to high; NaN is in no range. For
+// CLI::Option::transform(): the text becomes the plain form of the number, because CLI11 would read "010"
+// as 8.
+template <typename Number>
+CLI::Validator in_range(Number low, Number high) {
+  return CLI::Validator(
+      [low, high](std::string& text) -> std::string {
+        Number value{};
+        const char* const end = text.data() + text.size();
+        const auto [stop, failed] = std::from_chars(text.data(), end, value);
+        if (failed != std::errc() || stop != end || !(value >= low && value <= high)) {
+          return fmt::format("expected {} {} to {}, got '{}'",
+                             std::is_integral_v<Number> ? "a whole number," : "a number,", low, high, text);
+        }
+        text = fmt::format("{}", value);
+        return {};
+      },
+      "");  // no description: in the help it would hide the text
 }
 
 }  // namespace hedge::cli

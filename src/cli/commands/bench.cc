@@ -84,20 +84,20 @@ void add_bench(CLI::App& app, Action& chosen) {
       ->type_name("N")
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->check(in_range(0, 1 << 20))
+      ->transform(in_range(0, 1 << 20))
       ->capture_default_str();
   command->add_option("-n,--generate", b.generated_tokens, "Answer lengths, separated by ','; 0: none")
       ->type_name("N")
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->check(in_range(0, 1 << 20))
+      ->transform(in_range(0, 1 << 20))
       ->capture_default_str();
   command->add_option("-t,--threads", b.threads, "0: all cores this process may use")
       ->type_name("N")
-      ->check(in_range(0, 1024));
+      ->transform(in_range(0, 256));
   command->add_option("-r,--repetitions", b.repetitions, "Counted runs per test")
       ->type_name("N")
-      ->check(in_range(1, 10000))
+      ->transform(in_range(1, 10000))
       ->capture_default_str();
   command->add_flag("--json", options->as_json, "Print a JSON list");
   command->callback([options, &chosen] { chosen = [options] { return run_bench(*options); }; });

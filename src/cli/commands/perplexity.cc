@@ -88,14 +88,17 @@ void add_perplexity(CLI::App& app, Action& chosen) {
   command->add_option("-f,--file", p.text_path, "The text")->type_name("FILE")->required();
   command->add_option("-c,--context", p.context_tokens, "Tokens of a chunk")
       ->type_name("N")
-      ->check(in_range(4, 1 << 20))
+      ->transform(in_range(4, 1 << 20))
       ->capture_default_str();
   command->add_option("--chunks", p.chunks, "So many chunks from the beginning; -1: all")
       ->type_name("N")
+      ->transform(in_range(-1, 1 << 20))
+      ->check(
+          [](const std::string& chunks) { return chunks == "0" ? "expected 1 or more, or -1, got '0'" : ""; })
       ->capture_default_str();
   command->add_option("-t,--threads", p.threads, "0: all cores this process may use")
       ->type_name("N")
-      ->check(in_range(0, 1024));
+      ->transform(in_range(0, 256));
   command->add_option("--kl-base", p.kl_base_path, "Reference distributions (see below)")->type_name("FILE");
   command->add_flag("--json", options->as_json, "Print one JSON object");
   command->callback([options, &chosen] { chosen = [options] { return run_perplexity(*options); }; });

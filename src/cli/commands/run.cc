@@ -194,28 +194,33 @@ void add_run(CLI::App& app, Action& chosen) {
       command->add_option("PROMPT", options->prompt, "What to ask; without it, a conversation");
   command->add_option("-n,--max-tokens", options->chat.max_tokens, "Longest answer; -1: until its end")
       ->type_name("N")
-      ->check(in_range(-1, 1 << 30));
+      ->transform(in_range(-1, 1 << 30))
+      ->check([](const std::string& tokens) {
+        return tokens == "0" ? "expected 1 or more, or -1, got '0'" : "";
+      });
   command->add_option("--temperature", sampling.temperature, "0 always takes the best token")
       ->type_name("T")
-      ->check(in_range(0.0, 5.0))
+      ->transform(in_range(0.0, 5.0))
       ->capture_default_str();
   command->add_option("--top-k", sampling.top_k, "0: off")
       ->type_name("N")
-      ->check(in_range(0, 1000000))
+      ->transform(in_range(0, 1000000))
       ->capture_default_str();
   command->add_option("--top-p", sampling.top_p, "1: off")
       ->type_name("P")
-      ->check(in_range(0.0, 1.0))
+      ->transform(in_range(0.0, 1.0))
       ->capture_default_str();
   command->add_option("--min-p", sampling.min_p, "0: off")
       ->type_name("P")
-      ->check(in_range(0.0, 1.0))
+      ->transform(in_range(0.0, 1.0))
       ->capture_default_str();
   command->add_option("--repeat-penalty", sampling.repeat_penalty, "1: off")
       ->type_name("X")
-      ->check(in_range(0.1, 10.0))
+      ->transform(in_range(0.1, 10.0))
       ->capture_default_str();
-  command->add_option("-s,--seed", options->seed, "Makes sampling repeatable")->type_name("S");
+  command->add_option("-s,--seed", options->seed, "Makes sampling repeatable")
+      ->type_name("S")
+      ->transform(in_range(uint64_t{0}, UINT64_MAX));
   command->add_option("--stop", options->stop, "End the answer before this text; may be given several times")
       ->type_name("TEXT")
       ->allow_extra_args(false);
@@ -223,10 +228,10 @@ void add_run(CLI::App& app, Action& chosen) {
       ->type_name("TEXT");
   command->add_option("-t,--threads", options->engine.threads, "0: all cores this process may use")
       ->type_name("N")
-      ->check(in_range(0, 1024));
+      ->transform(in_range(0, 256));
   command->add_option("-c,--context", options->engine.context_tokens, "0: the model's own, at most 4096")
       ->type_name("N")
-      ->check(in_range(0, 1 << 24));
+      ->transform(in_range(0, 1 << 20));
   command->add_flag("--raw", options->raw, "Continue the text as it is, without chat template");
   command->add_flag("--ignore-eos", options->ignore_eos,
                     "Go on past the end of the answer, up to --max-tokens");
