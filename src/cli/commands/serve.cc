@@ -1,4 +1,5 @@
 // hedge serve: the HTTP server over the local model, an optional upstream, and the rules between them.
+#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <pthread.h>
 #include <signal.h>
@@ -19,6 +20,7 @@
 #include "cli/terminal.h"
 #include "os/file.h"
 #include "server/server.h"
+#include "upstream/endpoint.h"
 
 namespace hedge::cli {
 namespace {
@@ -41,7 +43,7 @@ Examples:
 
 Talk to it as to any OpenAI-compatible server, at http://HOST:PORT/v1. Each answer says who wrote what and
 why: header x-hedge-decision, object "hedge" in the body, GET /v1/hedge/decisions/ID.
-Ctrl-C ends it gracefully; a second Ctrl-C cuts running answers off.)";
+Ctrl-C (SIGINT) or SIGTERM ends it gracefully, with status 0; a second Ctrl-C cuts running answers off.)";
 
 Status apply_log_level(const std::string& name) {
   const auto level = spdlog::level::from_str(name);
@@ -58,8 +60,25 @@ Status apply_log_level(const std::string& name) {
   return {};
 }
 
+// By the address itself: "127.example.com" is a name that may lead anywhere.
 bool is_loopback(const std::string& host) {
-  return host == "localhost" || host == "::1" || host == "[::1]" || host.starts_with("127.");
+  in_addr v4 = {};
+  return host == "localhost" || host == "::1" || host == "[::1]" ||
+         (inet_aton(host.c_str(), &v4) != 0 && (ntohl(v4.s_addr) >> 24) == 127);
+}
+
+Status check_host(const std::string& host) {
+  in6_addr v6 = {};
+  const bool is_v6 = inet_pton(AF_INET6, host.c_str(), &v6) == 1 || host.starts_with('[');
+  if (host.empty() || host.find_first_of("/ ") != std::string::npos ||
+      (!is_v6 && host.find(':') != std::string::npos)) {
+    return make_error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("host: expected an address or a name without scheme and port, like 127.0.0.1, ::1 or "
+                    "localhost, got '{}' (the port is given by --port)",
+                    host));
+  }
+  return {};
 }
 
 Result<std::string> first_line_of(const std::string& path) {
@@ -92,6 +111,7 @@ Status check(const Settings& settings) {
         ErrorCode::kInvalidArgument,
         "no model; give -m MODEL (`hedge list` shows what is here, `hedge pull` what can be fetched)");
   }
+  HEDGE_TRY(check_host(settings.server.host));
   if (!is_loopback(settings.server.host) && settings.server.api_key.empty() && !settings.allow_anonymous) {
     return make_error(
         ErrorCode::kInvalidArgument,
@@ -100,6 +120,7 @@ Status check(const Settings& settings) {
                     settings.server.host));
   }
   const upstream::Options& up = settings.upstream;
+  if (!up.base_url.empty()) HEDGE_TRY(upstream::normal_base_url(up.base_url, "upstream URL"));
   if (up.base_url.empty() && !up.model.empty()) {
     return make_error(ErrorCode::kInvalidArgument,
                       "the upstream has a model but no URL; give --upstream URL");
@@ -126,8 +147,9 @@ Result<Settings> gather(const Options& options) {
   return settings;
 }
 
-// Runs the server on a thread of its own while this one waits for signals: the first ends it gracefully, the
-// second cuts.
+// Runs the server on a thread of its own while this one waits for signals: the first ends it gracefully, a
+// SIGINT after it cuts. A repeated SIGTERM only repeats the wish: those who send it send it twice (`timeout`
+// does, to the process and to its group) and have SIGKILL for more.
 int serve_until_signal(server::Server& server, const sigset_t& signals) {
   const pthread_t waiter = pthread_self();
   std::atomic<bool> ended{false};
@@ -140,11 +162,12 @@ int serve_until_signal(server::Server& server, const sigset_t& signals) {
     int signal = 0;
     sigwait(&signals, &signal);
     if (ended) break;
+    if (count > 0 && signal == SIGTERM) continue;
     if (count > 0) {
       spdlog::warn("second signal: cutting off what is still running");
       _exit(kExitInterrupted);
     }
-    spdlog::info("stopping: running answers get a few seconds to end, a second signal cuts them off");
+    spdlog::info("stopping: running answers get a few seconds to end, a second Ctrl-C cuts them off");
     server.stop();
   }
   runner.join();
@@ -246,7 +269,7 @@ void add_serve(CLI::App& app, Action& chosen) {
               });
             },
             help)
-        ->check(in_range(low, high))
+        ->transform(in_range(low, high))
         ->type_name("N");
   };
   const auto flag = [&](const std::string& names, const std::string& help, auto set) {
@@ -276,11 +299,11 @@ void add_serve(CLI::App& app, Action& chosen) {
   flag("--offline", "Nothing goes upstream", [](Settings& s) -> bool& { return s.policy.offline; });
   text("--data-dir", "DIR", "Folder of the session database (default $HEDGE_HOME, else ~/.local/share/hedge)",
        [](Settings& s) -> std::string& { return s.data_dir; });
-  number("-t,--threads", 0, 1024, "Threads that compute; 0: all cores this process may use",
+  number("-t,--threads", 0, 256, "Threads that compute; 0: all cores this process may use",
          [](Settings& s) -> int& { return s.engine.threads; });
-  number("-c,--context", 0, 1 << 24, "Tokens per request; 0: the model's own, at most 4096",
+  number("-c,--context", 0, 1 << 20, "Tokens per request; 0: the model's own, at most 4096",
          [](Settings& s) -> int& { return s.engine.context_tokens; });
-  number("--slots", 1, 256, "Requests decoded together (default 4)",
+  number("--slots", 1, 64, "Requests decoded together (default 4)",
          [](Settings& s) -> int& { return s.engine.slots; });
   text("--log-level", "LEVEL", "trace, debug, info, warn, error or off (default info)",
        [](Settings& s) -> std::string& { return s.log_level; });
