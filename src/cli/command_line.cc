@@ -19,25 +19,57 @@ First steps:
 
 `hedge COMMAND --help` explains a command and shows examples.)";
 
+bool is_option(const std::string& text) { return text.starts_with("-") && text.size() > 1; }
+
+std::vector<std::string> long_options(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* o : app.get_options()) {
+    for (const std::string& name : o->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+// "--port: At Most 1 required but received 2", "--port: 1 required N missing": what CLI11 says of a count.
+std::string count_error(const std::string& text) {
+  const std::string option = text.substr(0, text.find(':'));
+  if (text.find("At Most 1") != std::string::npos) return option + " is given more than once";
+  if (text.ends_with(" missing")) return option + " needs a value";
+  return text;
+}
+
 // What CLI11 says of an argument it does not know, made helpful.
 std::string usage_error(const CLI::App& app, const CLI::Error& error) {
   const auto chosen = app.get_subcommands();
+  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ArgumentMismatch))
+    return count_error(error.what());
   if (error.get_exit_code() != static_cast<int>(CLI::ExitCodes::ExtrasError) || chosen.empty())
     return error.what();
   const std::vector<std::string> rest = app.remaining(true);
   if (rest.empty()) return error.what();
-  const auto is_option = [](const std::string& text) { return text.starts_with("-") && text.size() > 1; };
   const auto option = std::find_if(rest.begin(), rest.end(), is_option);
   if (option == rest.end()) {
     return fmt::format("'{}' is one argument too many for {}", rest.front(), chosen.front()->get_name());
   }
-  std::vector<std::string> names;
-  for (const CLI::Option* o : chosen.front()->get_options()) {
-    for (const std::string& name : o->get_lnames()) names.push_back("--" + name);
-  }
-  const std::string near = nearest(*option, names);
+  const std::string near = nearest(*option, long_options(*chosen.front()));
   return fmt::format("{} has no option {}{}", chosen.front()->get_name(), *option,
                      near.empty() ? "" : fmt::format("; did you mean {}?", near));
+}
+
+// An option before the command that is not hedge's own; empty when all is well.
+std::string unknown_option(const CLI::App& app, const std::string& word) {
+  const std::string name = word.substr(0, word.find('='));
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->check_name(name)) return {};
+  }
+  for (const CLI::App* command : app.get_subcommands({})) {
+    for (const CLI::Option* option : command->get_options()) {
+      if (option->check_name(name))
+        return fmt::format("{} belongs after the command: hedge {} {}", name, command->get_name(), name);
+    }
+  }
+  const std::string near = nearest(name, long_options(app));
+  return fmt::format("no option {}{}", name,
+                     near.empty() ? "; a command comes first" : fmt::format("; did you mean {}?", near));
 }
 
 // A first word that is no subcommand; empty when all is well.
@@ -72,13 +104,22 @@ int parse_and_run(int argc, const char* const* argv) {
     fmt::print(stderr, "{}", app.help());
     return kExitUsage;
   }
-  if (argv[1][0] != '-') {
-    if (const std::string unknown = unknown_command(app, argv[1]); !unknown.empty()) {
-      return fail(make_error(ErrorCode::kInvalidArgument, unknown)), kExitUsage;
-    }
+  std::vector<std::string> words(argv + 1, argv + argc);
+  if (words[0] == "help") {  // hedge help [COMMAND]
+    words.erase(words.begin());
+    words.resize(std::min<size_t>(words.size(), 1));
+    words.emplace_back("--help");
+  }
+  const std::string unknown =
+      is_option(words[0]) ? unknown_option(app, words[0]) : unknown_command(app, words[0]);
+  if (!unknown.empty()) {
+    fail(make_error(ErrorCode::kInvalidArgument, unknown));
+    fmt::print(stderr, "`hedge --help` explains.\n");
+    return kExitUsage;
   }
   try {
-    app.parse(argc, argv);
+    std::reverse(words.begin(), words.end());  // as CLI11 wants them
+    app.parse(words);
   } catch (const CLI::Success& asked) {  // --help, --version
     return app.exit(asked);
   } catch (const CLI::ParseError& error) {
@@ -93,12 +134,16 @@ int parse_and_run(int argc, const char* const* argv) {
 }  // namespace
 
 int run_command_line(int argc, const char* const* argv) {
+  open_standard_streams();
+  int status = kExitFailed;
   try {
-    return parse_and_run(argc, argv);
-  } catch (const std::exception& error) {  // CLI11 and the standard library may throw; nothing leaves here
-    fmt::print(stderr, "hedge: internal error: {}\n", error.what());
-    return kExitFailed;
+    status = parse_and_run(argc, argv);
+  } catch (
+      const std::exception& error) {  // CLI11, fmt and the standard library may throw; nothing leaves here
+    // Of an output that cannot be written, close_output() tells.
+    if (std::ferror(stdout) == 0) fmt::print(stderr, "hedge: internal error: {}\n", error.what());
   }
+  return close_output(status);
 }
 
 }  // namespace hedge::cli

@@ -1,6 +1,8 @@
 // The program from its arguments to its exit status, where no model is needed.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <vector>
 
@@ -56,12 +58,62 @@ TEST_F(CommandLineTest, MistakesAreExplained) {
   EXPECT_THAT(nothing.err, HasSubstr("First steps:"));
   const Outcome command = run({"serv"});
   EXPECT_EQ(command.status, kExitUsage);
-  EXPECT_EQ(command.err, "hedge: no command 'serv'; did you mean 'serve'?\n");
+  EXPECT_EQ(command.err, "hedge: no command 'serv'; did you mean 'serve'?\n`hedge --help` explains.\n");
+  EXPECT_THAT(run({"--versio"}).err, HasSubstr("no option --versio; did you mean --version?"));
+  EXPECT_THAT(run({"--json", "list"}).err, HasSubstr("--json belongs after the command: hedge "));
+  EXPECT_THAT(run({"help", "serve"}).out, HasSubstr("Usage: hedge serve"));
+  EXPECT_THAT(run({"run", "m", "x", "-n", "1", "-n", "2"}).err,
+              HasSubstr("--max-tokens is given more than once"));
+  EXPECT_THAT(run({"run", "m", "x", "-n"}).err, HasSubstr("--max-tokens needs a value"));
   EXPECT_THAT(run({"serve", "--prot", "1"}).err,
               HasSubstr("serve has no option --prot; did you mean --port?"));
   EXPECT_THAT(run({"run", "a", "b", "c"}).err, HasSubstr("'c' is one argument too many for run"));
   EXPECT_THAT(run({"run"}).err, HasSubstr("MODEL is required"));
   EXPECT_EQ(run({"serve", "--port", "70000"}).status, kExitUsage);
+}
+
+TEST_F(CommandLineTest, NumbersAreReadStrictly) {
+  struct Case {
+    const char* option;
+    const char* value;
+    const char* expected;
+  };
+  for (const Case& c : {Case{"--temperature", "nan", "a number, 0 to 5"},
+                        {"--temperature", "inf", "a number, 0 to 5"},
+                        {"--temperature", "-1", "a number, 0 to 5"},
+                        {"--top-p", "2", "a number, 0 to 1"},
+                        {"--min-p", "nan", "a number, 0 to 1"},
+                        {"--seed", "-1", "a whole number, 0 to 18446744073709551615"},
+                        {"--seed", "18446744073709551616", "a whole number, 0 to 18446744073709551615"},
+                        {"--seed", "1.5", "a whole number, 0 to 18446744073709551615"},
+                        {"--threads", "99999999999999999999", "a whole number, 0 to 256"},
+                        {"--context", "0x10", "a whole number, 0 to 1048576"},
+                        {"--max-tokens", "0", "1 or more, or -1"},
+                        {"--max-tokens", "1e3", "a whole number, -1 to 1073741824"}}) {
+    const Outcome outcome = run({"run", "nope", "x", c.option, c.value});
+    EXPECT_EQ(outcome.status, kExitUsage) << c.option << " " << c.value;
+    EXPECT_THAT(outcome.err,
+                HasSubstr(std::string(c.option) + ": expected " + c.expected + ", got '" + c.value + "'"));
+  }
+  for (const Case& c :
+       {Case{"--seed", "18446744073709551615", ""}, {"--max-tokens", "-1", ""}, {"--threads", "010", ""}})
+    EXPECT_THAT(run({"run", "nope", "x", c.option, c.value}).err, HasSubstr("no model 'nope'")) << c.option;
+  EXPECT_EQ(run({"perplexity", "-m", "nope", "-f", "x", "--chunks", "0"}).status, kExitUsage);
+}
+
+TEST_F(CommandLineTest, WhatCannotBePulledSaysTheFormItNeeds) {
+  const auto error = [](const char* source) { return run({"pull", source}).err; };
+  for (const char* source : {"hf:", "hf:a/b", "hf:a/b/c.bin", "hf:a/b/../c.gguf"})
+    EXPECT_THAT(error(source), HasSubstr("is not of the form hf:OWNER/REPO/FILE.gguf")) << source;
+  for (const char* source :
+       {"pypi:", "pypi:a", "pypi:a==", "pypi:==1", "pypi:a=1", "pypi:--x==1", "pypi:a/b==1"})
+    EXPECT_THAT(error(source), HasSubstr("is not of the form pypi:NAME==VERSION")) << source;
+  for (const char* source : {"http://", "https://h/"})
+    EXPECT_THAT(error(source), HasSubstr("gives no file name for the model store")) << source;
+  EXPECT_THAT(error("file:///a.gguf"), HasSubstr("expected http or https, got 'file'"));
+  EXPECT_THAT(error("/no/a.gguf"), HasSubstr("no file at '/no/a.gguf'"));
+  EXPECT_THAT(error("/tmp"), HasSubstr("'/tmp' is a folder"));
+  EXPECT_THAT(error("smollm2-135m-instruc"), HasSubstr("did you mean 'smollm2-135m-instruct'?\n"));
 }
 
 TEST_F(CommandLineTest, AnUnknownModelFailsWithAMessageOnStandardError) {
@@ -81,6 +133,13 @@ TEST_F(CommandLineTest, ServeRefusesWhatWouldSurprise) {
   const Outcome open = run({"serve", "-m", "x", "--host", "0.0.0.0"});
   EXPECT_EQ(open.status, kExitFailed);
   EXPECT_THAT(open.err, HasSubstr("give --api-key KEY, or --allow-anonymous"));
+  EXPECT_THAT(run({"serve", "-m", "x", "--host", "127.example.com"}).err, HasSubstr("give --api-key KEY"));
+  EXPECT_THAT(run({"serve", "-m", "x", "--host", "127.1"}).err, HasSubstr("no model 'x'"));
+  for (const char* host : {"", "http://127.0.0.1", "127.0.0.1:80", "no such host"}) {
+    EXPECT_THAT(run({"serve", "-m", "x", "--host", host, "--allow-anonymous"}).err,
+                HasSubstr("host: expected an address or a name"))
+        << host;
+  }
   EXPECT_THAT(run({"serve"}).err, HasSubstr("give -m MODEL"));
   EXPECT_THAT(run({"serve", "-m", "x", "--upstream", "http://h"}).err,
               HasSubstr("give --upstream-model NAME"));
@@ -115,6 +174,46 @@ TEST_F(CommandLineTest, ListsWhatIsThereAndWhatIsBroken) {
   EXPECT_THAT(list.out, HasSubstr("cannot be read"));
   EXPECT_EQ(run({"show", "broken"}).status, kExitFailed);
   EXPECT_THAT(run({"pull", "--json"}).out, HasSubstr("\"smollm2-135m-instruct\""));
+}
+
+TEST_F(CommandLineTest, OutputThatCannotBeWrittenIsAnError) {
+  for (const std::vector<const char*>& arguments : {std::vector<const char*>{"version"},
+                                                    {"list", "--json"},
+                                                    {"pull"},
+                                                    {"serve", "--print-config"},
+                                                    {"--help"}}) {
+    std::fflush(stdout);
+    const int kept = dup(STDOUT_FILENO);
+    const int full = open("/dev/full", O_WRONLY);
+    ASSERT_GE(full, 0);
+    dup2(full, STDOUT_FILENO);
+    close(full);
+    ::testing::internal::CaptureStderr();
+    std::vector<const char*> argv = arguments;
+    argv.insert(argv.begin(), "hedge");
+    const int status = run_command_line(static_cast<int>(argv.size()), argv.data());
+    dup2(kept, STDOUT_FILENO);
+    close(kept);
+    EXPECT_EQ(status, kExitFailed) << arguments[0];
+    EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr("hedge: cannot write standard output"))
+        << arguments[0];
+  }
+}
+
+TEST(Printable, NothingDrivesTheTerminal) {
+  EXPECT_EQ(printable("plain \xc3\xa9 \xe2\x9c\x93"), "plain \xc3\xa9 \xe2\x9c\x93");
+  EXPECT_EQ(printable("a\x1b[31mb\x07\n\tc\x7f"), "a\\x1b[31mb\\x07\\n\\x09c\\x7f");
+  EXPECT_EQ(printable("a\n\tb\x1b", "\n\t"), "a\n\tb\\x1b");
+  EXPECT_EQ(printable("\xc2\x9b"
+                      "31m"),
+            "\\x9b31m");  // CSI as one character
+  EXPECT_EQ(printable("\xe2\x80\xae"
+                      "x"),
+            "\\u202ex");  // right-to-left override
+  EXPECT_EQ(printable("\x9b"
+                      "1m\xff"),
+            "\xef\xbf\xbd"
+            "1m\xef\xbf\xbd");  // CSI in eight bits: broken UTF-8
 }
 
 }  // namespace

@@ -1,12 +1,18 @@
 #include "cli/terminal.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+
+#include "base/utf8.h"
 
 namespace hedge::cli {
 namespace {
@@ -29,13 +35,60 @@ bool stderr_is_terminal() { return isatty(STDERR_FILENO) != 0; }
 
 int fail(const Error& error) {
   std::fflush(stdout);
-  // Details may quote a file's own words; its control characters must not drive the terminal.
-  std::string text = error.detail;
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
-  fmt::print(stderr, "hedge: {}\n", text);
+  // Details may quote a file's own words.
+  fmt::print(stderr, "hedge: {}\n", printable(error.detail));
   return error.code == ErrorCode::kCancelled ? kExitInterrupted : kExitFailed;
+}
+
+std::string printable(std::string_view text, std::string_view kept) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t at = 0; at < text.size();) {
+    const size_t begin = at;
+    const char32_t c = utf8_next(text, at);
+    const bool control = c < 0x20 || (c >= 0x7f && c < 0xa0);
+    const bool turns_direction = (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+    if (c < 0x80 && kept.find(static_cast<char>(c)) != std::string_view::npos) {
+      out += static_cast<char>(c);
+    } else if (c == '\n') {
+      out += "\\n";
+    } else if (control) {
+      out += fmt::format("\\x{:02x}", static_cast<uint32_t>(c));
+    } else if (turns_direction) {
+      out += fmt::format("\\u{:04x}", static_cast<uint32_t>(c));
+    } else if (c == U'\uFFFD') {
+      utf8_append(out, c);
+    } else {
+      out += text.substr(begin, at - begin);
+    }
+  }
+  return out;
+}
+
+void open_standard_streams() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(fd, F_GETFD) != -1 || errno != EBADF) continue;
+    // The lowest free number is this one. Only standard error becomes writable: what is lost there was not
+    // asked for.
+    [[maybe_unused]] const int opened = open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY);
+  }
+}
+
+int close_output(int status) {
+  errno = 0;
+  const bool flushed = std::fflush(stdout) == 0;
+  const int reason = errno;
+  if (flushed && std::ferror(stdout) == 0) return status;
+  std::clearerr(stdout);
+  // A reader that has had enough (`| head`) is no news, and the signal that tells others so may be ignored
+  // here.
+  pollfd reader{STDOUT_FILENO, POLLOUT, 0};
+  const bool reader_gone = reason == EPIPE || (poll(&reader, 1, 0) == 1 && (reader.revents & POLLERR) != 0);
+  if (!reader_gone) {
+    fmt::print(stderr, "hedge: cannot write standard output{}{}\n", reason == 0 ? "" : ": ",
+               reason == 0 ? "" : std::strerror(reason));
+  }
+  return status == kExitOk ? kExitFailed : status;
 }
 
 std::string human_bytes(uint64_t bytes) {

@@ -23,6 +23,18 @@ bool stderr_is_terminal();
 // "hedge: DETAIL" on stderr. Returns kExitFailed, or kExitInterrupted for kCancelled.
 int fail(const Error& error);
 
+// `text` as it may stand in a message or a table: control characters, broken UTF-8 and marks that turn the
+// direction of writing must not drive the terminal, and become \x1b, U+FFFD and \u202e; a newline becomes \n.
+// The characters in `kept` stay.
+std::string printable(std::string_view text, std::string_view kept = {});
+
+// Puts /dev/null where standard input, output or error are closed, so that no file that is opened later gets
+// their numbers and what is meant for the terminal. Writing to a closed standard output stays an error.
+void open_standard_streams();
+// Flushes standard output. When something of it could not be written, says so on stderr (not when its reader
+// has gone) and returns kExitFailed in place of kExitOk; otherwise returns `status`.
+int close_output(int status);
+
 // "98.4 MB", "1.2 GB" (decimal, as disks and downloads count).
 std::string human_bytes(uint64_t bytes);
 // "134.5M", "1.2B".

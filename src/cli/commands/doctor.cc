@@ -181,10 +181,10 @@ int run_doctor(const Options& options) {
   for (const ModelFile& m : models) {
     const std::string limit =
         limits ? fmt::format("   decode about {:.0f} tokens/s at most", decode_limit(*limits, m.bytes)) : "";
-    fmt::print("  {:<32} {:>9}{}\n", m.name, human_bytes(m.bytes), limit);
+    fmt::print("  {:<32} {:>9}{}\n", printable(m.name), human_bytes(m.bytes), limit);
   }
   fmt::print("\nfindings\n");
-  for (const Finding& f : findings) fmt::print("  {} {}\n", f.good ? "ok:" : "!! ", f.text);
+  for (const Finding& f : findings) fmt::print("  {} {}\n", f.good ? "ok:" : "!! ", printable(f.text));
   return healthy ? kExitOk : kExitFailed;
 }
 
@@ -197,7 +197,7 @@ void add_doctor(CLI::App& app, Action& chosen) {
   command
       ->add_option("-t,--threads", options->threads, "For the measurement; 0: all cores this process may use")
       ->type_name("N")
-      ->check(in_range(0, 1024));
+      ->transform(in_range(0, 256));
   command->add_flag("--quick", options->quick, "Measure nothing");
   command->add_flag("--json", options->as_json, "Print one JSON object");
   command->callback([options, &chosen] { chosen = [options] { return run_doctor(*options); }; });

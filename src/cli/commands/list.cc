@@ -39,7 +39,7 @@ int run_list(bool as_json) {
   const std::vector<ModelFile> models = store->list();
   json out = json::array();
   size_t width = 4;
-  for (const ModelFile& m : models) width = std::max(width, m.name.size());
+  for (const ModelFile& m : models) width = std::max(width, printable(m.name).size());
   if (!as_json && models.empty()) fmt::print(stderr, "No models yet; `hedge pull` lists what it can get.\n");
   if (!as_json && !models.empty()) {
     fmt::print("{:<{}}  {:>9}  {:<10} {:<6} {:>8}  {}\n", "NAME", width, "SIZE", "ARCH", "TYPE", "PARAMS",
@@ -50,12 +50,12 @@ int run_list(bool as_json) {
     if (as_json) {
       out.push_back(to_json(m, file));
     } else if (!file.ok()) {
-      fmt::print("{:<{}}  {:>9}  cannot be read: {}\n", m.name, width, human_bytes(m.bytes),
-                 file.error().detail);
+      fmt::print("{:<{}}  {:>9}  cannot be read: {}\n", printable(m.name), width, human_bytes(m.bytes),
+                 printable(file.error().detail));
     } else {
       const Description d = describe(**file);
-      fmt::print("{:<{}}  {:>9}  {:<10} {:<6} {:>8}  {}\n", m.name, width, human_bytes(m.bytes),
-                 d.architecture, d.file_type, human_count(d.parameters), m.path);
+      fmt::print("{:<{}}  {:>9}  {:<10} {:<6} {:>8}  {}\n", printable(m.name), width, human_bytes(m.bytes),
+                 d.architecture, d.file_type, human_count(d.parameters), printable(m.path));
     }
   }
   if (as_json) fmt::print("{}\n", out.dump(2, ' ', false, json::error_handler_t::replace));

@@ -85,7 +85,7 @@ json to_json(const gguf::File& file, const Description& d, const Options& option
 }
 
 void print_row(const char* label, const std::string& value) {
-  if (!value.empty()) fmt::print("  {:<14} {}\n", label, value);
+  if (!value.empty()) fmt::print("  {:<14} {}\n", label, printable(value));
 }
 
 void print_types(const Description& d) {
@@ -111,13 +111,13 @@ void print_tensors(const gguf::File& file) {
   for (const gguf::Tensor& t : file.tensors()) {
     std::string shape;
     for (uint32_t i = 0; i < t.dim_count; ++i) shape += (i > 0 ? " x " : "") + std::to_string(t.dims[i]);
-    fmt::print("  {:<44} {:<6} {:>20} {:>10}\n", t.name, quant::info(t.type).name, shape,
+    fmt::print("  {:<44} {:<6} {:>20} {:>10}\n", printable(t.name), quant::info(t.type).name, shape,
                human_bytes(t.size_bytes));
   }
 }
 
 void print_all(const gguf::File& file, const Description& d, const Options& options) {
-  fmt::print("{}\n", model_name(file.path()));
+  fmt::print("{}\n", printable(model_name(file.path())));
   print_row("title", d.title);
   print_row("path", file.path());
   print_row("size", human_bytes(file.bytes().size()));
@@ -136,7 +136,7 @@ void print_all(const gguf::File& file, const Description& d, const Options& opti
   if (options.metadata) {
     fmt::print("\n  METADATA\n");
     for (const auto& [key, value] : file.metadata())
-      fmt::print("  {} = {}\n", key, value_text(value, kValueBytesMax));
+      fmt::print("  {} = {}\n", printable(key), value_text(value, kValueBytesMax));
   }
   if (options.tensors) print_tensors(file);
 }
@@ -152,7 +152,8 @@ int run_show(const Options& options) {
     const auto text = (*file)->get_string_or("tokenizer.chat_template", "");
     if (!text.ok()) return fail(text.error());
     if (text->empty()) return fail(make_error(ErrorCode::kNotFound, "the file holds no chat template"));
-    fmt::print("{}\n", *text);
+    // As it is for a file or a pipe; a terminal is not to be driven by it.
+    fmt::print("{}\n", stdout_is_terminal() ? printable(*text, "\n\t") : std::string(*text));
     return kExitOk;
   }
   const Description description = describe(**file);

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/utf8.h"
+#include "cli/terminal.h"
 #include "model/config.h"
 #include "model/kv_cache.h"
 
@@ -22,18 +24,10 @@ std::string string_of(const gguf::File& file, std::string_view key) {
   return value.ok() ? std::string(*value) : "";
 }
 
-// Control characters from a file must not reach a terminal.
-std::string printable(std::string_view text, size_t bytes_max) {
-  std::string out;
-  for (const char c : text.substr(0, bytes_max)) {
-    if (c == '\n') {
-      out += "\\n";
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-      out += '?';
-    } else {
-      out += c;
-    }
-  }
+// The beginning of a text of the file, as it may stand in one line.
+std::string excerpt(std::string_view text, size_t bytes_max) {
+  const std::string_view begin = text.substr(0, bytes_max);
+  std::string out = printable(begin.substr(0, utf8_complete_prefix(begin)));
   if (text.size() > bytes_max) out += fmt::format("... ({} bytes)", text.size());
   return out;
 }
@@ -85,7 +79,7 @@ std::string array_text(const gguf::Value& value, size_t bytes_max) {
   for (; shown < value.count && out.size() < bytes_max; ++shown) {
     if (shown > 0) out += ", ";
     if (strings) {
-      out += '"' + printable(value.strings[shown], bytes_max) + '"';
+      out += '"' + excerpt(value.strings[shown], bytes_max) + '"';
     } else if (element_bytes > 0) {
       out += scalar_text(value.element_type, value.raw.data() + shown * element_bytes);
     }
@@ -150,15 +144,16 @@ std::string file_type(const gguf::File& file, const Description& d) {
 
 Description describe(const gguf::File& file) {
   Description d;
-  d.architecture = string_of(file, "general.architecture");
-  d.title = printable(string_of(file, "general.name"), 200);
-  d.license = printable(string_of(file, "general.license"), 200);
-  d.context_tokens = uint_of(file, d.architecture + ".context_length");
-  d.layers = uint_of(file, d.architecture + ".block_count");
-  d.embedding = uint_of(file, d.architecture + ".embedding_length");
-  d.tokenizer = printable(string_of(file, "tokenizer.ggml.model"), 100);
+  const std::string architecture = string_of(file, "general.architecture");
+  d.architecture = excerpt(architecture, 100);
+  d.title = excerpt(string_of(file, "general.name"), 200);
+  d.license = excerpt(string_of(file, "general.license"), 200);
+  d.context_tokens = uint_of(file, architecture + ".context_length");
+  d.layers = uint_of(file, architecture + ".block_count");
+  d.embedding = uint_of(file, architecture + ".embedding_length");
+  d.tokenizer = excerpt(string_of(file, "tokenizer.ggml.model"), 100);
   if (const std::string pre = string_of(file, "tokenizer.ggml.pre"); !pre.empty())
-    d.tokenizer += "/" + printable(pre, 100);
+    d.tokenizer += "/" + excerpt(pre, 100);
   if (const gguf::Value* tokens = file.find("tokenizer.ggml.tokens")) d.vocabulary = tokens->count;
   d.has_template = file.find("tokenizer.chat_template") != nullptr;
   d.types = shares(file);
@@ -167,7 +162,7 @@ Description describe(const gguf::File& file) {
   if (const auto config = model::read_config(file); config.ok()) {
     d.memory = estimate_memory(file, *config);
   } else {
-    d.cannot_run = config.error().detail;
+    d.cannot_run = printable(config.error().detail);
   }
   return d;
 }
@@ -175,7 +170,7 @@ Description describe(const gguf::File& file) {
 std::string value_text(const gguf::Value& value, size_t bytes_max) {
   if (value.type == gguf::ValueType::kArray) return array_text(value, bytes_max);
   if (value.type == gguf::ValueType::kString) {
-    return printable({reinterpret_cast<const char*>(value.raw.data()), value.raw.size()}, bytes_max);
+    return excerpt({reinterpret_cast<const char*>(value.raw.data()), value.raw.size()}, bytes_max);
   }
   return scalar_text(value.type, value.raw.data());
 }
