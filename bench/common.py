@@ -64,6 +64,14 @@ def llama_program(directory, name):
     return str(program)
 
 
+def program_in(directory, name):
+    """The path of a program in a folder that the user named."""
+    program = pathlib.Path(directory).resolve() / name
+    if not os.access(program, os.X_OK):
+        fail(f"no program {name} in {program.parent}")
+    return str(program)
+
+
 def command_output(command, environment=None):
     """Standard output and standard error of a program that must succeed."""
     try:

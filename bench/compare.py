@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
-"""Compares the speed of `hedge bench` and llama.cpp's llama-bench on the same files, and with the machine's limits.
+"""Compares the speed of `hedge bench` with llama.cpp's and ik_llama.cpp's llama-bench on the same files, and with the
+machine's limits.
 
-The two run in turn, one counted repetition (after a warm-up of its own) each, so that a slow minute of the machine
-meets both. The ratio is that of the medians; beside it stands the median of the rounds' own ratios, which differs where
-the machine's speed drifted.
+The programs run in turn, one counted repetition (after a warm-up of its own) each, so that a slow minute of the machine
+meets all. A ratio is that of the medians; beside it stands the median of the rounds' own ratios, which differs where
+the machine's speed drifted. ik_llama.cpp runs with -rtr 1 (weights repacked at load), its best setting.
 
 Limits are what `hedge doctor` measures before and after the rounds (the better of the two). Decode is compared with the
 reading of memory: the bytes of all weights that one token needs (the KV cache left out), times tokens per second.
 Prefill is compared with int8 arithmetic: two operations per weight of the layers, times tokens per second.
 
     bench/compare.py -m a.gguf b.gguf -t 2 -p 512 -n 128 -r 5
+    bench/compare.py -m a.gguf --ik-dir ~/ik_llama.cpp/build/bin --svg chart.svg
 """
 import argparse
+import html
 import json
+import math
 import os
 import statistics
 
@@ -25,6 +29,9 @@ def parse():
     parser.add_argument("-p", "--prompt", type=int, default=512, help="prompt length of prefill; 0: none")
     parser.add_argument("-n", "--generate", type=int, default=128, help="answer length of decode; 0: none")
     parser.add_argument("-r", "--rounds", type=int, default=5)
+    parser.add_argument("--ik-dir", metavar="DIR", help="folder with ik_llama.cpp's programs (a build of its source); "
+                        "left out without it")
+    parser.add_argument("--svg", metavar="FILE", help="write a chart of the ratios as well")
     parser.add_argument("--isa", help="kernel level for hedge (HEDGE_ISA); default: the best of the machine")
     arguments = parser.parse_args()
     common.check_common(arguments)
@@ -43,9 +50,19 @@ def hedge_speeds(arguments, model, environment):
     return {r["test"]: r["tokens_per_second"] for r in results}, results[0]["isa"]
 
 
-def llama_speeds(arguments, program, model):
+def peers_of(arguments):
+    """{name: (program, more arguments)}"""
+    peers = {"llama.cpp": (common.llama_program(arguments.llama_dir, "llama-bench"), [])}
+    if arguments.ik_dir:
+        peers["ik_llama.cpp"] = (common.program_in(arguments.ik_dir, "llama-bench"), ["-rtr", "1"])
+    return peers
+
+
+def peer_speeds(arguments, peer, model):
+    """{"pp512": tokens per second, ...}, or nothing where the program cannot run the file."""
+    program, more = peer
     command = [program, "-m", model, "-t", str(arguments.threads), "-r", "1", "-p", str(arguments.prompt), "-n",
-               str(arguments.generate), "-o", "json"]
+               str(arguments.generate), "-o", "json", *more]
     return {f"pp{r['n_prompt']}" if r["n_prompt"] else f"tg{r['n_gen']}": r["avg_ts"]
             for r in common.command_json(command)}
 
@@ -77,25 +94,32 @@ def best_limits(before, after):
             for key in ("read_gb_per_second", "int8_gop_per_second")}
 
 
-def measure(arguments, program, model, environment):
-    name, hedge, llama, isa = common.model_name(model), [], [], ""
+def measure(arguments, peers, model, environment):
+    name, hedge, isa = common.model_name(model), [], ""
+    others = {peer: [] for peer in peers}
     for i in range(arguments.rounds):
         speeds, isa = hedge_speeds(arguments, model, environment)
         hedge.append(speeds)
-        llama.append(llama_speeds(arguments, program, model))
+        for peer, runs in others.items():
+            runs.append(peer_speeds(arguments, peers[peer], model))
         common.note(f"{name} round {i + 1}/{arguments.rounds}: " + ", ".join(
-            f"{test} hedge {speeds[test]:.1f} llama.cpp {llama[-1].get(test, 0):.1f}" for test in speeds))
+            f"{test} hedge {speed:.1f}" + "".join(f" {peer} {runs[-1].get(test, 0):.1f}" for peer, runs in others.items())
+            for test, speed in speeds.items()))
     read_bytes, weights = work_per_token(arguments.hedge, model)
     results = []
     for test in hedge[0]:
-        if any(test not in speeds for speeds in llama):
-            common.fail(f"llama-bench gave no {test}")
-        ours, theirs = [s[test] for s in hedge], [s[test] for s in llama]
-        results.append({"model": name, "file": os.path.abspath(model), "test": test, "isa": isa,
-                        "hedge": common.summary(ours), "llama": common.summary(theirs),
-                        "ratio": statistics.median(ours) / statistics.median(theirs),
-                        "ratio_of_rounds": statistics.median(a / b for a, b in zip(ours, theirs)),
-                        "read_bytes_per_token": read_bytes, "layer_weights": weights})
+        ours = [s[test] for s in hedge]
+        result = {"model": name, "file": os.path.abspath(model), "test": test, "isa": isa,
+                  "hedge": common.summary(ours), "peers": {},
+                  "read_bytes_per_token": read_bytes, "layer_weights": weights}
+        for peer, runs in others.items():
+            if any(test not in speeds for speeds in runs):
+                common.fail(f"{peer}'s llama-bench gave no {test}")
+            theirs = [s[test] for s in runs]
+            result["peers"][peer] = {
+                **common.summary(theirs), "ratio": statistics.median(ours) / statistics.median(theirs),
+                "ratio_of_rounds": statistics.median(a / b for a, b in zip(ours, theirs))}
+        results.append(result)
     return results
 
 
@@ -113,27 +137,72 @@ def add_limits(results, limits):
 def row_of(result):
     percent = result["limit_pct"]
     speed = lambda s: f"{s['median']:.1f} ({s['min']:.1f} to {s['max']:.1f})"
-    return [result["model"], result["test"], speed(result["hedge"]), speed(result["llama"]),
-            f"{result['ratio']:.2f}", f"{result['ratio_of_rounds']:.2f}",
-            "-" if percent is None else f"{percent:.0f} % of {result['limit']}"]
+    row = [result["model"], result["test"], speed(result["hedge"])]
+    for peer in result["peers"].values():
+        row += [speed(peer), f"{peer['ratio']:.2f}", f"{peer['ratio_of_rounds']:.2f}"]
+    return row + ["-" if percent is None else f"{percent:.0f} % of {result['limit']}"]
+
+
+def geometric_means(results):
+    """{(kind of test, peer): geometric mean of the ratios}"""
+    ratios = {}
+    for result in results:
+        for peer, figures in result["peers"].items():
+            ratios.setdefault((result["test"], peer), []).append(figures["ratio"])
+    return {key: math.exp(sum(map(math.log, values)) / len(values)) for key, values in ratios.items()}
+
+
+def chart(results, caption):
+    """An SVG of tokens per second: for each model and test one bar per program, as a part of the fastest."""
+    colours = {"hedge": "#1b6ac9", "llama.cpp": "#9aa5b1", "ik_llama.cpp": "#c9a227"}
+    text = 'font-family="sans-serif" font-size="12" fill="#222"'
+    left, width, bar, gap = 210, 420, 14, 12
+    y, out = 30, []
+    for result in results:
+        speeds = {"hedge": result["hedge"]["median"], **{p: f["median"] for p, f in result["peers"].items()}}
+        best = max(speeds.values())
+        label = html.escape(f"{result['model']} {result['test']}")
+        out.append(f'<text x="{left - 8}" y="{y + bar * len(speeds) / 2 + 4}" text-anchor="end" {text}>{label}</text>')
+        for name, speed in speeds.items():
+            long = width * speed / best
+            out.append(f'<rect x="{left}" y="{y}" width="{long:.1f}" height="{bar - 2}" fill="{colours[name]}"/>'
+                       f'<text x="{left + long + 6:.1f}" y="{y + bar - 3}" {text}>{speed:,.0f}</text>')
+            y += bar
+        y += gap
+    legend = "".join(f'<rect x="{left + 120 * i}" y="8" width="12" height="12" fill="{colours[name]}"/>'
+                     f'<text x="{left + 120 * i + 18}" y="18" {text}>{name}</text>'
+                     for i, name in enumerate(["hedge", *results[0]["peers"]]))
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 90}" height="{y + 24}">'
+            f'<rect width="100%" height="100%" fill="#fff"/>{legend}{"".join(out)}'
+            f'<text x="10" y="{y + 12}" {text}>tokens per second; {html.escape(caption)}</text></svg>\n')
 
 
 def main():
     arguments = parse()
-    program = common.llama_program(arguments.llama_dir, "llama-bench")
+    peers = peers_of(arguments)
     environment = {"HEDGE_ISA": arguments.isa} if arguments.isa else {}
     cpu, before = machine_limits(arguments, environment)
-    results = [r for model in arguments.model for r in measure(arguments, program, model, environment)]
+    results = [r for model in arguments.model for r in measure(arguments, peers, model, environment)]
     limits = best_limits(before, machine_limits(arguments, environment)[1])
     add_limits(results, limits)
+    caption = (f"{cpu}, {arguments.threads} threads, {results[0]['isa']}, {arguments.rounds} rounds; limits: reading "
+               f"{limits['read_gb_per_second']:.1f} GB/s, int8 {limits['int8_gop_per_second']:.0f} Gop/s.")
+    if arguments.svg:
+        with open(arguments.svg, "w", encoding="utf-8") as file:
+            file.write(chart(results, caption))
+    means = geometric_means(results)
     if arguments.json:
         print(json.dumps({"cpu": cpu, "limits": limits, "threads": arguments.threads, "rounds": arguments.rounds,
-                          "results": results}, indent=2))
+                          "results": results,
+                          "geometric_means": [{"test": test, "peer": peer, "ratio": ratio}
+                                              for (test, peer), ratio in means.items()]}, indent=2))
         return
-    head = ["model", "test", "hedge t/s (extent)", "llama.cpp t/s (extent)", "ratio", "ratio of rounds", "limit"]
-    common.show_table(head, [row_of(r) for r in results], arguments.markdown)
-    print(f"\n{cpu}, {arguments.threads} threads, {results[0]['isa']}, {arguments.rounds} rounds; limits: reading "
-          f"{limits['read_gb_per_second']:.1f} GB/s, int8 {limits['int8_gop_per_second']:.0f} Gop/s.")
+    head = ["model", "test", "hedge t/s (extent)"]
+    for peer in peers:
+        head += [f"{peer} t/s (extent)", "ratio", "of rounds"]
+    common.show_table(head + ["limit"], [row_of(r) for r in results], arguments.markdown)
+    print("\nGeometric means: " + ", ".join(f"{test} {ratio:.2f} of {peer}" for (test, peer), ratio in means.items()) + ".")
+    print(caption)
 
 
 if __name__ == "__main__":
