@@ -30,7 +30,7 @@ constexpr size_t kCacheBytes = 256 * 1024;
 constexpr size_t kStreamBytes = 64 << 20;
 constexpr size_t kGemmRows = 64;
 
-size_t group_of(Type type) { return type == Type::kQ6_K ? 16 : 32; }
+size_t group_of(Type type) { return kernels::kUnpackedGroup[static_cast<size_t>(type)]; }
 
 // Rows that the type's quantiser wrote where it has one; else bytes whose f16 numbers are 0x1111, small and
 // normal.

@@ -25,6 +25,9 @@ inline constexpr size_t kTypes = 11;          // entries of quant/type_list.inc 
 // as it allows. The float types have none.
 inline constexpr uint8_t kUnpackedMax[kTypes] = {0, 0, 15, 15, 31, 31, 255, 15, 31, 63, 0};
 
+// By quant::Type: how many unpacked values share a scale and a minimum. The float types have neither.
+inline constexpr uint8_t kUnpackedGroup[kTypes] = {0, 0, 32, 32, 32, 32, 32, 32, 32, 16, 0};
+
 // Rows of activations, quantised. Row r: q + r * q_stride, and so on. Padding is zero.
 struct Activations {
   int8_t* q;   // [rows, q_stride]       q_stride = columns rounded up to kRowPad

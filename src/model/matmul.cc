@@ -11,7 +11,7 @@ namespace {
 // out.
 constexpr size_t kChunkBytes = 64 * 1024;
 
-size_t group_of(quant::Type type) { return type == quant::Type::kQ6_K ? 16 : 32; }
+size_t group_of(quant::Type type) { return kernels::kUnpackedGroup[static_cast<size_t>(type)]; }
 
 bool is_float(quant::Type type) { return quant::info(type).block_values == 1; }
 
