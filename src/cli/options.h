@@ -30,4 +30,12 @@ CLI::Validator in_range(Number low, Number high) {
       "");  // no description: in the help it would hide the text
 }
 
+// --kv-type, for every command that computes with a model.
+inline void add_kv_type(CLI::App& command, std::string& kv_type) {
+  command.add_option("--kv-type", kv_type, "How the KV cache is stored: q8, or f16 with twice the memory")
+      ->type_name("TYPE")
+      ->check(CLI::IsMember({"q8", "f16"}))
+      ->capture_default_str();
+}
+
 }  // namespace hedge::cli

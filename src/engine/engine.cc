@@ -46,12 +46,14 @@ struct Slot {
 class EngineImpl final : public Engine {
  public:
   EngineImpl(std::unique_ptr<model::Model> model, std::unique_ptr<text::Tokenizer> tokenizer,
-             std::unique_ptr<text::PromptFormat> format, const Options& options, int context)
+             std::unique_ptr<text::PromptFormat> format, const Options& options, int context,
+             model::KvType kv_type)
       : model_(std::move(model)),
         tokenizer_(std::move(tokenizer)),
         format_(std::move(format)),
         options_(options),
         context_(static_cast<size_t>(context)),
+        kv_type_(kv_type),
         scratch_(static_cast<size_t>(model_->config().vocab)) {
     info_.name = "local";
     info_.model =
@@ -65,7 +67,7 @@ class EngineImpl final : public Engine {
   Status begin() {
     for (int i = 0; i < options_.slots; ++i) {
       Slot slot;
-      HEDGE_TRY_SET(slot.cache, model::KvCache::create(model_->config(), info_.context_tokens));
+      HEDGE_TRY_SET(slot.cache, model::KvCache::create(model_->config(), info_.context_tokens, kv_type_));
       slot.tokens.reserve(context_);
       slots_.push_back(std::move(slot));
     }
@@ -108,8 +110,8 @@ class EngineImpl final : public Engine {
     Counters counters = counters_;
     counters.active = active_;
     counters.queued = static_cast<int>(waiting_.size());
-    counters.kv_bytes_max =
-        model::KvCache::bytes(model_->config(), info_.context_tokens) * static_cast<size_t>(options_.slots);
+    counters.kv_bytes_max = model::KvCache::bytes(model_->config(), info_.context_tokens, kv_type_) *
+                            static_cast<size_t>(options_.slots);
     return counters;
   }
 
@@ -516,6 +518,7 @@ class EngineImpl final : public Engine {
   const std::unique_ptr<text::PromptFormat> format_;
   const Options options_;
   const size_t context_;
+  const model::KvType kv_type_;
   chat::BackendInfo info_;
   std::vector<int32_t> end_tokens_;
 
@@ -560,6 +563,7 @@ Status check(const Options& options) {
 
 Result<std::unique_ptr<Engine>> Engine::load(const std::string& path, const Options& options) {
   HEDGE_TRY(check(options));
+  HEDGE_TRY_SET(const model::KvType kv_type, model::parse_kv_type(options.kv_type));
   HEDGE_TRY_SET(std::unique_ptr<model::Model> model, model::Model::load(path, options.threads));
   HEDGE_TRY_SET(std::unique_ptr<text::Tokenizer> tokenizer, text::Tokenizer::load(model->file()));
   if (tokenizer->vocab_size() != model->config().vocab) {
@@ -577,7 +581,7 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::string& path, const Opti
                                                        std::to_string(context) + " were asked for");
   }
   auto engine = std::make_unique<EngineImpl>(std::move(model), std::move(tokenizer), std::move(format),
-                                             options, context);
+                                             options, context, kv_type);
   HEDGE_TRY(engine->begin());
   return std::unique_ptr<Engine>(std::move(engine));
 }

@@ -20,12 +20,13 @@ struct Config;
 namespace hedge::engine {
 
 struct Options {
-  int threads = 0;          // 0: all cores this process may use
-  int context_tokens = 0;   // per request; 0: the model's own, at most 4096
-  int slots = 4;            // sequences decoded together
-  int queue_max = 32;       // requests that wait for a slot; more get kExhausted
-  int prefill_chunk = 256;  // prompt rows per step, so that decodes go on beside a long prompt
-  std::string alias;        // served model name; empty: the file's name without folder and ".gguf"
+  int threads = 0;             // 0: all cores this process may use
+  int context_tokens = 0;      // per request; 0: the model's own, at most 4096
+  int slots = 4;               // sequences decoded together
+  std::string kv_type = "q8";  // of the KV cache: "q8" or "f16" (model/kv_cache.h)
+  int queue_max = 32;          // requests that wait for a slot; more get kExhausted
+  int prefill_chunk = 256;     // prompt rows per step, so that decodes go on beside a long prompt
+  std::string alias;           // served model name; empty: the file's name without folder and ".gguf"
 };
 
 // Totals since start, for /metrics. A copy, consistent enough for counters.

@@ -95,7 +95,8 @@ TEST(Golden, BestTokensHaveTheirProbabilities) {
     std::vector<int32_t> tokens = (*tokenizer)->encode(answer.prompt, {true, true});
     const size_t prompt = tokens.size();
     for (const GoldenToken& token : answer.tokens) tokens.push_back(token.id);
-    const auto cache = std::move(model::KvCache::create((*model)->config(), 128)).value();
+    const auto cache =
+        std::move(model::KvCache::create((*model)->config(), 128, model::KvType::kF16)).value();
     const auto forward = (*model)->make_forward(128, 16, 128);
     std::vector<model::Row> rows;
     std::vector<int> outputs;
@@ -169,7 +170,8 @@ void expect_perplexity(const char* name, double expected) {
   ASSERT_GT(tokens.size(), 2 * kChunk + 64);
   const size_t vocab = static_cast<size_t>((*model)->config().vocab);
   const auto forward = (*model)->make_forward(kChunk, kOutputs, kChunk);
-  const auto cache = std::move(model::KvCache::create((*model)->config(), kChunk)).value();
+  const auto cache =
+      std::move(model::KvCache::create((*model)->config(), kChunk, model::KvType::kQ8)).value();
   double nll = 0;
   size_t count = 0;
   for (size_t chunk = 0; chunk < 2; ++chunk) {

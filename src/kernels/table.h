@@ -60,6 +60,31 @@ struct Panel {
   uint8_t u_max = 255;  // as in UnpackedRow
 };
 
+// Keys and values of kKvBlock neighbouring positions of one KV head in 8 bits, in the order in which the
+// products over heads (keys) and over positions (values) want them. `n` is the head's length padded with
+// zeros to a multiple of kActGroup.
+inline constexpr size_t kKvBlock = 64;
+struct KvBlock {
+  uint8_t* k;  // [n/4, kKvBlock, 4] keys + 128
+  float* kd;   // [n/32, kKvBlock]   scale of each 32 values of a key
+  int8_t* v;   // [kKvBlock/4, n, 4] values of four neighbouring positions side by side
+  float* vd;   // [kKvBlock]         scale of a value
+};
+
+// Rows of queries of one KV head and where their softmax stands (Milakov and Gimelshein, 2018).
+struct AttentionRows {
+  size_t rows;
+  size_t n;           // as in KvBlock
+  const int8_t* q;    // [rows, n]
+  const float* qd;    // [rows, n/32] scales, the attention's own scale included
+  const int32_t* qs;  // [rows, n/32] 128 * sum of q over the group
+  float* sums;        // [rows, n]    weighted values, over exp(top)
+  float* top;         // [rows]       largest score so far
+  float* total;       // [rows]       sum of exp(score - top)
+  float* scores;      // [rows, kKvBlock] scratch
+  uint8_t* p;         // [rows, kKvBlock] scratch
+};
+
 struct Table {
   const char* name;
   size_t panel_rows;
@@ -102,6 +127,16 @@ struct Table {
   // c[i][j] += sum over k of a[i][k] * b[k][j] for i < m, j < n; n is a multiple of 16. beta 0 overwrites.
   void (*sgemm)(const float* a, size_t lda, const float* b, size_t ldb, float* c, size_t ldc, size_t m,
                 size_t n, size_t k, int accumulate);
+
+  // Attention over 8-bit keys and values. Each row's result depends on its own query and the blocks in order,
+  // bit for bit, never on the other rows.
+  // One query of n values: q [n], qd and qs [n/32] as in AttentionRows.
+  void (*quantize_query)(const float* x, size_t n, float scale, int8_t* q, float* qd, int32_t* qs);
+  void (*store_key)(const float* x, size_t n, const KvBlock* block, size_t position);
+  void (*store_value)(const float* x, size_t n, const KvBlock* block, size_t position);
+  // Takes the block's positions [low[r], high[r]) into row r; none where low[r] >= high[r].
+  void (*attend_block)(const AttentionRows* rows, const KvBlock* block, const uint8_t* low,
+                       const uint8_t* high);
 
   // The level's best instructions on registers alone, `iterations` times: what `hedge doctor` calls the
   // arithmetic limit. Return the operations done (a multiply and an add count as two); `sink` receives

@@ -58,7 +58,7 @@ TEST(Allocation, StepsAllocateNothing) {
       const Weights weights = std::move(load_weights(*file, config)).value();
       os::Team team(2);
       const auto forward = Forward::create(config, weights, kernels::active(), team, 32, 4, spec.context);
-      const auto cache = std::move(KvCache::create(config, spec.context)).value();
+      const auto cache = std::move(KvCache::create(config, spec.context, KvType::kQ8)).value();
       std::vector<Row> rows;
       for (int i = 0; i < 24; ++i) rows.push_back({i + 40, i, cache.get()});
       const std::vector<int> last_of_many{23}, only{0};

@@ -4,29 +4,66 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/bytes.h"
+
 namespace hedge::model {
 namespace {
 
 constexpr float kMasked = -1.0e30f;  // exp() of it is 0, differences of it are finite
 
-int first_visible(const AttentionInput& in, int position) {
-  return in.window > 0 ? std::max(0, position - in.window + 1) : 0;
-}
-
-// Keys of the tile, transposed to [head_dim, kAttentionTile]; values as they are. Missing positions become
-// zero.
-void load_tile(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in, size_t begin,
-               size_t count) {
+// Keys of the block, transposed to [head_dim, kKvBlock]; values as they are. Missing positions become zero.
+void load_block(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in, size_t block,
+                size_t count) {
   const size_t dim = in.head_dim;
-  for (size_t p = 0; p < kAttentionTile; ++p) {
+  const uint16_t* keys = in.cache->keys_f16(in.layer, in.kv_head, block);
+  for (size_t p = 0; p < kKvBlock; ++p) {
     if (p < count) {
-      table.f16_to_f32(in.keys + (begin + p) * dim, s.row.data(), dim);
+      table.f16_to_f32(keys + p * dim, s.row.data(), dim);
     } else {
       std::fill(s.row.begin(), s.row.end(), 0.0f);
     }
-    for (size_t d = 0; d < dim; ++d) s.keys[d * kAttentionTile + p] = s.row[d];
+    for (size_t d = 0; d < dim; ++d) s.keys[d * kKvBlock + p] = s.row[d];
   }
-  table.f16_to_f32(in.values + begin * dim, s.values.data(), count * dim);
+  table.f16_to_f32(in.cache->values_f16(in.layer, in.kv_head, block), s.values.data(), count * dim);
+}
+
+// Blocks [begin, end) for the queries of `rows` rows; sums, top and total are left in the scratch.
+void attend_blocks_q8(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in, size_t rows,
+                      size_t begin, size_t end) {
+  const size_t queries = rows * in.heads;
+  const size_t n = in.cache->padded_head_dim();
+  const size_t groups = n / kernels::kActGroup;
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t h = 0; h < in.heads; ++h) {
+      const size_t i = r * in.heads + h;
+      const float* query = in.queries + r * in.query_stride + h * in.head_dim;
+      if (n != in.head_dim) {
+        std::copy(query, query + in.head_dim, s.row.begin());
+        query = s.row.data();
+      }
+      table.quantize_query(query, n, in.scale, &s.q[i * n], &s.qd[i * groups], &s.qs[i * groups]);
+      s.top[i] = kMasked;
+      s.total[i] = 0;
+    }
+  }
+  std::fill_n(s.sums.begin(), queries * n, 0.0f);
+  const kernels::AttentionRows view{queries,          n,
+                                    s.q.data(),       s.qd.data(),
+                                    s.qs.data(),      s.sums.data(),
+                                    s.top.data(),     s.total.data(),
+                                    s.weights.data(), s.p.data()};
+  for (size_t b = begin; b < end; ++b) {
+    const int start = static_cast<int>(b * kKvBlock);
+    for (size_t r = 0; r < rows; ++r) {
+      const int position = in.first_position + static_cast<int>(r);
+      const int low = std::clamp(first_visible(position, in.window) - start, 0, static_cast<int>(kKvBlock));
+      const int high = std::clamp(position + 1 - start, 0, static_cast<int>(kKvBlock));
+      std::fill_n(s.low.begin() + static_cast<long>(r * in.heads), in.heads, static_cast<uint8_t>(low));
+      std::fill_n(s.high.begin() + static_cast<long>(r * in.heads), in.heads, static_cast<uint8_t>(high));
+    }
+    const kernels::KvBlock block = in.cache->block_q8(in.layer, in.kv_head, b);
+    table.attend_block(&view, &block, s.low.data(), s.high.data());
+  }
 }
 
 }  // namespace
@@ -34,28 +71,44 @@ void load_tile(const kernels::Table& table, AttentionScratch& s, const Attention
 AttentionScratch::AttentionScratch(size_t head_dim, size_t context_tokens)
     : scores(context_tokens),
       queries(kAttentionQueriesMax * head_dim),
-      keys(head_dim * kAttentionTile),
-      values(kAttentionTile * head_dim),
-      weights(kAttentionQueriesMax * kAttentionTile),
-      sums(kAttentionQueriesMax * head_dim),
-      row(head_dim) {}
+      keys(head_dim * kKvBlock),
+      values(kKvBlock * head_dim),
+      weights(kAttentionQueriesMax * kKvBlock),
+      sums(kAttentionQueriesMax * round_up(head_dim, kernels::kActGroup)),
+      row(round_up(head_dim, kernels::kActGroup)),
+      q(sums.size()),
+      qd(sums.size() / kernels::kActGroup),
+      qs(qd.size()),
+      p(weights.size()),
+      top(kAttentionQueriesMax),
+      total(kAttentionQueriesMax),
+      low(kAttentionQueriesMax),
+      high(kAttentionQueriesMax) {}
 
-void attend_single(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in, size_t head) {
+void attend_single_f16(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in,
+                       size_t head) {
   const size_t dim = in.head_dim;
   const float* query = in.queries + head * dim;
   float* out = in.out + head * dim;
-  const size_t begin = static_cast<size_t>(first_visible(in, in.first_position));
+  const size_t begin = static_cast<size_t>(first_visible(in.first_position, in.window));
   const size_t end = static_cast<size_t>(in.first_position) + 1;
   float* scores = s.scores.data();
-  for (size_t p = begin; p < end; ++p) scores[p] = table.dot_f16(in.keys + p * dim, query, dim) * in.scale;
+  for (size_t p = begin; p < end; ++p) {
+    const uint16_t* keys = in.cache->keys_f16(in.layer, in.kv_head, p / kKvBlock);
+    scores[p] = table.dot_f16(keys + p % kKvBlock * dim, query, dim) * in.scale;
+  }
   const float top = table.max_of(scores + begin, end - begin);
   const float sum = table.exp_sum(scores + begin, top, end - begin);
   std::memset(out, 0, dim * sizeof(float));
-  for (size_t p = begin; p < end; ++p) table.axpy_f16(scores[p], in.values + p * dim, out, dim);
+  for (size_t p = begin; p < end; ++p) {
+    const uint16_t* values = in.cache->values_f16(in.layer, in.kv_head, p / kKvBlock);
+    table.axpy_f16(scores[p], values + p % kKvBlock * dim, out, dim);
+  }
   table.scale(1.0f / sum, out, dim);
 }
 
-void attend_tiled(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in, size_t rows) {
+void attend_tiled_f16(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in,
+                      size_t rows) {
   const size_t dim = in.head_dim;
   const size_t queries = rows * in.heads;
   float top[kAttentionQueriesMax];
@@ -71,33 +124,31 @@ void attend_tiled(const kernels::Table& table, AttentionScratch& s, const Attent
   }
   std::fill_n(s.sums.begin(), queries * dim, 0.0f);
   // Tiles begin at multiples of their size, so that a row sees the same ones in whatever run it stands.
-  const size_t begin =
-      static_cast<size_t>(first_visible(in, in.first_position)) / kAttentionTile * kAttentionTile;
+  const size_t begin = static_cast<size_t>(first_visible(in.first_position, in.window)) / kKvBlock * kKvBlock;
   const size_t end = static_cast<size_t>(in.first_position) + rows;
-  for (size_t tile = begin; tile < end; tile += kAttentionTile) {
-    const size_t count = std::min(kAttentionTile, end - tile);
-    load_tile(table, s, in, tile, count);
-    table.sgemm(s.queries.data(), dim, s.keys.data(), kAttentionTile, s.weights.data(), kAttentionTile,
-                queries, kAttentionTile, dim, 0);
+  for (size_t tile = begin; tile < end; tile += kKvBlock) {
+    const size_t count = std::min(kKvBlock, end - tile);
+    load_block(table, s, in, tile / kKvBlock, count);
+    table.sgemm(s.queries.data(), dim, s.keys.data(), kKvBlock, s.weights.data(), kKvBlock, queries, kKvBlock,
+                dim, 0);
     for (size_t i = 0; i < queries; ++i) {
       const int position = in.first_position + static_cast<int>(i / in.heads);
-      const size_t low = std::max(tile, static_cast<size_t>(first_visible(in, position)));
+      const size_t low = std::max(tile, static_cast<size_t>(first_visible(position, in.window)));
       const size_t high = std::min(tile + count, static_cast<size_t>(position) + 1);
-      float* w = &s.weights[i * kAttentionTile];
+      float* w = &s.weights[i * kKvBlock];
       if (low >= high) {
-        std::fill_n(w, kAttentionTile, 0.0f);
+        std::fill_n(w, kKvBlock, 0.0f);
         continue;
       }
       std::fill_n(w, low - tile, 0.0f);
-      std::fill(w + (high - tile), w + kAttentionTile, 0.0f);
+      std::fill(w + (high - tile), w + kKvBlock, 0.0f);
       const float higher = std::max(top[i], table.max_of(w + (low - tile), high - low));
       const float shrink = std::exp(top[i] - higher);
       top[i] = higher;
       total[i] = total[i] * shrink + table.exp_sum(w + (low - tile), higher, high - low);
       if (shrink != 1.0f) table.scale(shrink, &s.sums[i * dim], dim);
     }
-    table.sgemm(s.weights.data(), kAttentionTile, s.values.data(), dim, s.sums.data(), dim, queries, dim,
-                count, 1);
+    table.sgemm(s.weights.data(), kKvBlock, s.values.data(), dim, s.sums.data(), dim, queries, dim, count, 1);
   }
   for (size_t r = 0; r < rows; ++r) {
     for (size_t h = 0; h < in.heads; ++h) {
@@ -107,6 +158,54 @@ void attend_tiled(const kernels::Table& table, AttentionScratch& s, const Attent
       table.scale(1.0f / total[i], out, dim);
     }
   }
+}
+
+void attend_tiled_q8(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in,
+                     size_t rows) {
+  const size_t begin = static_cast<size_t>(first_visible(in.first_position, in.window)) / kKvBlock;
+  const size_t end = (static_cast<size_t>(in.first_position) + rows - 1) / kKvBlock + 1;
+  attend_blocks_q8(table, s, in, rows, begin, end);
+  const size_t n = in.cache->padded_head_dim();
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t h = 0; h < in.heads; ++h) {
+      const size_t i = r * in.heads + h;
+      float* out = in.out + r * in.out_stride + h * in.head_dim;
+      std::memcpy(out, &s.sums[i * n], in.head_dim * sizeof(float));
+      table.scale(1.0f / s.total[i], out, in.head_dim);
+    }
+  }
+}
+
+void attend_piece_q8(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in, size_t piece,
+                     float* partials, size_t stride) {
+  const size_t position = static_cast<size_t>(in.first_position);
+  const size_t seen = static_cast<size_t>(first_visible(in.first_position, in.window)) / kKvBlock;
+  const size_t begin = std::max(piece * kAttentionPieceBlocks, seen);
+  const size_t end = std::min((piece + 1) * kAttentionPieceBlocks, position / kKvBlock + 1);
+  attend_blocks_q8(table, s, in, 1, begin, end);
+  const size_t n = in.cache->padded_head_dim();
+  for (size_t h = 0; h < in.heads; ++h) {
+    float* to = partials + h * stride;
+    std::memcpy(to, &s.sums[h * n], n * sizeof(float));
+    to[n] = s.top[h];
+    to[n + 1] = s.total[h];
+  }
+}
+
+void merge_partials(const kernels::Table& table, const float* partials, size_t count, size_t n, float* out,
+                    size_t head_dim) {
+  const size_t stride = partial_floats(n);
+  float top = partials[n];
+  for (size_t i = 1; i < count; ++i) top = std::max(top, partials[i * stride + n]);
+  float total = 0;
+  std::memset(out, 0, head_dim * sizeof(float));
+  for (size_t i = 0; i < count; ++i) {
+    const float* partial = partials + i * stride;
+    const float worth = std::exp(partial[n] - top);
+    total += partial[n + 1] * worth;
+    for (size_t d = 0; d < head_dim; ++d) out[d] += partial[d] * worth;
+  }
+  table.scale(1.0f / total, out, head_dim);
 }
 
 }  // namespace hedge::model

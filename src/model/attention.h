@@ -7,30 +7,42 @@
 
 #include "kernels/table.h"
 #include "model/config.h"
+#include "model/kv_cache.h"
 
 namespace hedge::model {
 
 // Query vectors handled per tile pass: rows times heads per KV head.
 inline constexpr size_t kAttentionQueriesMax = 96;
-inline constexpr size_t kAttentionTile = 64;  // KV positions per tile
+// One query row's positions are shared out among workers in pieces of so many blocks, at multiples of it: how
+// many workers there are then changes no bit.
+inline constexpr size_t kAttentionPieceBlocks = 16;
 
 // One worker's memory. Sized for the model's head length and the context.
 struct AttentionScratch {
   AttentionScratch(size_t head_dim, size_t context_tokens);
+  // kF16
   std::vector<float> scores;   // [context_tokens]
   std::vector<float> queries;  // [kAttentionQueriesMax, head_dim]
-  std::vector<float> keys;     // [head_dim, kAttentionTile], transposed
-  std::vector<float> values;   // [kAttentionTile, head_dim]
-  std::vector<float> weights;  // [kAttentionQueriesMax, kAttentionTile]
-  std::vector<float> sums;     // [kAttentionQueriesMax, head_dim]
-  std::vector<float> row;      // [head_dim]
+  std::vector<float> keys;     // [head_dim, kKvBlock], transposed
+  std::vector<float> values;   // [kKvBlock, head_dim]
+  std::vector<float> weights;  // [kAttentionQueriesMax, kKvBlock]; kQ8: scores
+  std::vector<float> sums;     // [kAttentionQueriesMax, head_dim]; kQ8: of the padded head
+  std::vector<float> row;      // [head_dim], zeros up to the padded length
+  // kQ8, as in kernels::AttentionRows
+  std::vector<int8_t> q;
+  std::vector<float> qd;
+  std::vector<int32_t> qs;
+  std::vector<uint8_t> p;
+  std::vector<float> top, total;   // [kAttentionQueriesMax]
+  std::vector<uint8_t> low, high;  // [kAttentionQueriesMax]
 };
 
 struct AttentionInput {
   const float* queries;  // row r, head h: queries + r * query_stride + h * head_dim
   size_t query_stride;
-  const uint16_t* keys;  // f16 [context, head_dim]
-  const uint16_t* values;
+  KvCache* cache;
+  int layer;
+  int kv_head;
   float* out;  // same shape as queries
   size_t out_stride;
   size_t head_dim;
@@ -40,13 +52,41 @@ struct AttentionInput {
   int first_position;  // of query row 0; row r stands at first_position + r
 };
 
-// One query row and one head: plain dot products over f16 keys.
-void attend_single(const kernels::Table& table, AttentionScratch& scratch, const AttentionInput& input,
-                   size_t head);
+// The first position that a query at `position` sees.
+inline int first_visible(int position, int window) {
+  return window > 0 && position >= window ? position - window + 1 : 0;
+}
 
-// Several rows, all heads of the group, in tiles with a running maximum (Milakov and Gimelshein, 2018).
+// One query row and one head over f16 keys: plain dot products.
+void attend_single_f16(const kernels::Table& table, AttentionScratch& scratch, const AttentionInput& input,
+                       size_t head);
+
+// Several rows, all heads of the group, block by block with a running maximum (Milakov and Gimelshein, 2018).
 // REQUIRES: rows * input.heads <= kAttentionQueriesMax.
-void attend_tiled(const kernels::Table& table, AttentionScratch& scratch, const AttentionInput& input,
-                  size_t rows);
+void attend_tiled_f16(const kernels::Table& table, AttentionScratch& scratch, const AttentionInput& input,
+                      size_t rows);
+
+// The same over 8-bit keys and values.
+void attend_tiled_q8(const kernels::Table& table, AttentionScratch& scratch, const AttentionInput& input,
+                     size_t rows);
+
+// What one piece of the positions adds to one head of a query row.
+inline size_t partial_floats(size_t padded_head_dim) { return padded_head_dim + 2; }  // sums, top, total
+// Pieces [first, last] hold the positions that a query at `position` sees.
+struct Pieces {
+  size_t first, last;
+  size_t count() const { return last - first + 1; }
+};
+inline Pieces pieces_of(int position, int window) {
+  constexpr size_t kPositions = kAttentionPieceBlocks * kKvBlock;
+  return {static_cast<size_t>(first_visible(position, window)) / kPositions,
+          static_cast<size_t>(position) / kPositions};
+}
+// One query row over one piece, all heads of the group; head h's partial goes to partials + h * stride.
+void attend_piece_q8(const kernels::Table& table, AttentionScratch& scratch, const AttentionInput& input,
+                     size_t piece, float* partials, size_t stride);
+// One head's partials, `count` neighbours, to out [head_dim].
+void merge_partials(const kernels::Table& table, const float* partials, size_t count, size_t padded_head_dim,
+                    float* out, size_t head_dim);
 
 }  // namespace hedge::model

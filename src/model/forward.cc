@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/bytes.h"
 #include "model/attention.h"
 #include "model/matmul.h"
 #include "os/memory.h"
@@ -26,6 +27,7 @@ constexpr size_t kTiledRowsMin = 4;
 struct Run {
   size_t first_row;
   size_t rows;
+  bool tiled;  // else one row, that of a decode
 };
 
 // What each worker owns.
@@ -35,13 +37,17 @@ struct Local {
         attention(static_cast<size_t>(config.head_dim), context_tokens),
         activations(kPrivateRowsMax, columns_max),
         stream(kPrivateRowsMax * static_cast<size_t>(config.dim)),
-        plain(kPrivateRowsMax * static_cast<size_t>(config.dim)) {}
+        plain(kPrivateRowsMax * static_cast<size_t>(config.dim)),
+        attended(kPrivateRowsMax * static_cast<size_t>(config.heads) * static_cast<size_t>(config.head_dim)),
+        padded(round_up(static_cast<uint64_t>(config.head_dim), kernels::kActGroup)) {}
 
   MatmulScratch matmul;
   AttentionScratch attention;
   ActivationBuffer activations;
-  std::vector<float> stream;  // [kPrivateRowsMax, dim] this worker's copy of the residual stream
-  std::vector<float> plain;   // [kPrivateRowsMax, dim] normed rows
+  std::vector<float> stream;    // [kPrivateRowsMax, dim] this worker's copy of the residual stream
+  std::vector<float> plain;     // [kPrivateRowsMax, dim] normed rows
+  std::vector<float> attended;  // [kPrivateRowsMax, heads * head_dim]
+  std::vector<float> padded;    // one head, zeros behind it
 };
 
 class ForwardImpl final : public Forward {
@@ -58,6 +64,7 @@ class ForwardImpl final : public Forward {
         head_dim_(static_cast<size_t>(config.head_dim)),
         q_size_(static_cast<size_t>(config.heads) * head_dim_),
         kv_size_(static_cast<size_t>(config.kv_heads) * head_dim_),
+        padded_head_dim_(round_up(head_dim_, kernels::kActGroup)),
         ffn_(static_cast<size_t>(config.ffn_dim)),
         columns_max_(std::max({dim_, q_size_, ffn_})),
         shared_activations_(static_cast<size_t>(rows_max), columns_max_) {
@@ -74,6 +81,10 @@ class ForwardImpl final : public Forward {
     hidden_ = os::LazyArray<float>(rows * dim_);
     logits_ = os::LazyArray<float>(static_cast<size_t>(outputs_max) * static_cast<size_t>(config.vocab));
     rope_ = os::LazyArray<float>(rows * 2 * static_cast<size_t>(config.rope_dim));
+    pieces_max_ = pieces_of(std::max(context_tokens - 1, 0), 0).count();
+    partials_ = os::LazyArray<float>(rows * static_cast<size_t>(config.heads) * pieces_max_ *
+                                     partial_floats(padded_head_dim_));
+    single_.resize(rows);
     runs_.reserve(rows);
     for (int i = 0; i < team.threads(); ++i) {
       locals_.push_back(
@@ -125,7 +136,13 @@ class ForwardImpl final : public Forward {
              rows_[end].position == rows_[end - 1].position + 1) {
         ++end;
       }
-      runs_.push_back(Run{r, end - r});
+      const bool tiled = mode_ == Mode::kPrompt || (mode_ == Mode::kAuto && end - r >= kTiledRowsMin);
+      if (tiled) {
+        runs_.push_back(Run{r, end - r, true});
+      } else {
+        for (size_t i = r; i < end; ++i) runs_.push_back(Run{i, 1, false});
+      }
+      std::fill(single_.begin() + static_cast<long>(r), single_.begin() + static_cast<long>(end), !tiled);
       r = end;
     }
   }
@@ -142,8 +159,7 @@ class ForwardImpl final : public Forward {
       project_qkv(worker, layer);
       rotate_and_store(worker, layer, i);
       attend(worker, i);
-      quantize_phase(worker, attended_.data(), q_size_);
-      project(worker, layer.output, attended_.data(), q_size_);
+      project_attended(worker, layer, i);
       add_and_norm(worker, true, config_.post_norms ? &layer.post_attention_norm : nullptr, layer.ffn_norm);
       feed_forward(worker, layer);
       quantize_phase(worker, gate_.data(), ffn_);
@@ -264,6 +280,7 @@ class ForwardImpl final : public Forward {
   }
 
   void rotate_and_store(os::Worker& worker, const Layer& layer, int index) {
+    Local& mine = local(worker);
     const bool near = config_.local[static_cast<size_t>(index)];
     const size_t pairs = static_cast<size_t>(config_.rope_dim) / 2;
     for (size_t r = worker.take(); r < rows_.size(); r = worker.take()) {
@@ -278,49 +295,118 @@ class ForwardImpl final : public Forward {
         float* k = &key_[r * kv_size_ + static_cast<size_t>(h) * head_dim_];
         if (config_.qk_norm) table_.rms_norm(k, layer.key_norm.data(), config_.norm_eps, k, head_dim_);
         rotate(k, angles);
-        table_.f32_to_f16(k, rows_[r].cache->keys(index, h) + position * head_dim_, head_dim_);
-        table_.f32_to_f16(&value_[r * kv_size_ + static_cast<size_t>(h) * head_dim_],
-                          rows_[r].cache->values(index, h) + position * head_dim_, head_dim_);
+        store(*rows_[r].cache, index, h, position, k,
+              &value_[r * kv_size_ + static_cast<size_t>(h) * head_dim_], mine.padded);
       }
     }
     worker.barrier();
   }
 
-  // Units: (run, KV head) for long runs, (row, query head) for single rows; numbered run by run.
+  // One head's key and value at a position. `padded` holds a head and zeros behind it.
+  void store(KvCache& cache, int layer, int head, size_t position, const float* k, const float* v,
+             std::vector<float>& padded) const {
+    const size_t block = position / kKvBlock, slot = position % kKvBlock;
+    switch (cache.type()) {
+      case KvType::kF16:
+        table_.f32_to_f16(k, cache.keys_f16(layer, head, block) + slot * head_dim_, head_dim_);
+        table_.f32_to_f16(v, cache.values_f16(layer, head, block) + slot * head_dim_, head_dim_);
+        break;
+      case KvType::kQ8: {
+        const auto whole = [&](const float* x) {
+          if (padded_head_dim_ == head_dim_) return x;
+          std::copy(x, x + head_dim_, padded.begin());
+          return static_cast<const float*>(padded.data());
+        };
+        const kernels::KvBlock at = cache.block_q8(layer, head, block);
+        table_.store_key(whole(k), padded_head_dim_, &at, slot);
+        table_.store_value(whole(v), padded_head_dim_, &at, slot);
+        break;
+      }
+    }
+  }
+
+  // Units: (run, KV head) for runs of a prompt; for single rows (query head) over f16 and (KV head, piece of
+  // the positions) over 8 bits. Numbered run by run.
   void attend(os::Worker& worker, int index) {
     Local& mine = local(worker);
     const size_t kv_heads = static_cast<size_t>(config_.kv_heads);
     const size_t heads = static_cast<size_t>(config_.heads);
     const size_t group = heads / kv_heads;
+    const int window = config_.local[static_cast<size_t>(index)] ? config_.window : 0;
     size_t unit = worker.take();
     size_t passed = 0;
     for (const Run& run : runs_) {
-      const bool tiled = mode_ == Mode::kPrompt || (mode_ == Mode::kAuto && run.rows >= kTiledRowsMin);
-      const size_t units = tiled ? kv_heads : heads * run.rows;
+      const Row& first = rows_[run.first_row];
+      const KvType type = first.cache->type();
+      const Pieces pieces = pieces_of(first.position, window);
+      const size_t units = run.tiled ? kv_heads : type == KvType::kF16 ? heads : kv_heads * pieces.count();
       for (; unit - passed < units; unit = worker.take()) {
         const size_t inner = unit - passed;
-        const size_t kv_head = tiled ? inner : inner % heads / group;
-        const size_t row = run.first_row + (tiled ? 0 : inner / heads);
+        const size_t kv_head = run.tiled || type == KvType::kQ8 ? inner % kv_heads : inner / group;
         AttentionInput input;
-        input.queries = &query_[row * q_size_ + kv_head * group * head_dim_];
+        input.queries = &query_[run.first_row * q_size_ + kv_head * group * head_dim_];
         input.query_stride = input.out_stride = q_size_;
-        input.keys = rows_[row].cache->keys(index, static_cast<int>(kv_head));
-        input.values = rows_[row].cache->values(index, static_cast<int>(kv_head));
-        input.out = &attended_[row * q_size_ + kv_head * group * head_dim_];
+        input.cache = first.cache;
+        input.layer = index;
+        input.kv_head = static_cast<int>(kv_head);
+        input.out = &attended_[run.first_row * q_size_ + kv_head * group * head_dim_];
         input.head_dim = head_dim_;
         input.heads = group;
         input.scale = config_.attention_scale;
-        input.window = config_.local[static_cast<size_t>(index)] ? config_.window : 0;
-        input.first_position = rows_[row].position;
-        if (tiled) {
-          attend_tiled(table_, mine.attention, input, run.rows);
-        } else {
-          attend_single(table_, mine.attention, input, inner % heads % group);
+        input.window = window;
+        input.first_position = first.position;
+        switch (type) {
+          case KvType::kF16:
+            run.tiled ? attend_tiled_f16(table_, mine.attention, input, run.rows)
+                      : attend_single_f16(table_, mine.attention, input, inner % group);
+            break;
+          case KvType::kQ8:
+            if (run.tiled) {
+              attend_tiled_q8(table_, mine.attention, input, run.rows);
+            } else {
+              const size_t piece = inner / kv_heads;
+              attend_piece_q8(
+                  table_, mine.attention, input, pieces.first + piece,
+                  partials_of(run.first_row, kv_head * group) + piece * partial_floats(padded_head_dim_),
+                  pieces_max_ * partial_floats(padded_head_dim_));
+            }
+            break;
         }
       }
       passed += units;
     }
     worker.barrier();
+  }
+
+  // [pieces_max_, partial_floats] of a row's head.
+  float* partials_of(size_t row, size_t head) {
+    return &partials_[(row * static_cast<size_t>(config_.heads) + head) * pieces_max_ *
+                      partial_floats(padded_head_dim_)];
+  }
+
+  // What attention gave for row r: where it stands, or merged from its pieces into `out`.
+  const float* attended_row(size_t r, int index, float* out) {
+    if (!single_[r] || rows_[r].cache->type() == KvType::kF16) return &attended_[r * q_size_];
+    const int window = config_.local[static_cast<size_t>(index)] ? config_.window : 0;
+    const size_t count = pieces_of(rows_[r].position, window).count();
+    for (size_t h = 0; h < static_cast<size_t>(config_.heads); ++h) {
+      merge_partials(table_, partials_of(r, h), count, padded_head_dim_, out + h * head_dim_, head_dim_);
+    }
+    return out;
+  }
+
+  // Rows of attention to the output product.
+  void project_attended(os::Worker& worker, const Layer& layer, int index) {
+    Local& mine = local(worker);
+    const Activations act = activations(mine, q_size_);
+    float* merged = private_ ? mine.attended.data() : attended_.data();
+    const float* plain = attended_.data();
+    for_rows(worker, [&](size_t r) {
+      const float* row = attended_row(r, index, merged + r * q_size_);
+      table_.quantize_row(row, q_size_, &act, r);
+      if (r == 0 && row == merged) plain = merged;
+    });
+    project(worker, layer.output, plain, q_size_);
   }
 
   void quantize_phase(os::Worker& worker, const float* values, size_t columns) {
@@ -405,7 +491,8 @@ class ForwardImpl final : public Forward {
   os::Team& team_;
   const int rows_max_;
   const int outputs_max_;
-  const size_t dim_, head_dim_, q_size_, kv_size_, ffn_, columns_max_;
+  const size_t dim_, head_dim_, q_size_, kv_size_, padded_head_dim_, ffn_, columns_max_;
+  size_t pieces_max_ = 0;  // of a whole context
 
   // The batch of the current run.
   std::span<const Row> rows_;
@@ -419,8 +506,10 @@ class ForwardImpl final : public Forward {
   // Shared buffers, [rows_max, ...].
   ActivationBuffer shared_activations_;
   os::LazyArray<float> stream_, plain_, query_, key_, value_, attended_, branch_, gate_, up_, hidden_;
-  os::LazyArray<float> rope_;    // [rows_max, 2 (global, local), rope_dim/2, 2 (cos, sin)]
-  os::LazyArray<float> logits_;  // [outputs_max, vocab]
+  os::LazyArray<float> rope_;      // [rows_max, 2 (global, local), rope_dim/2, 2 (cos, sin)]
+  os::LazyArray<float> logits_;    // [outputs_max, vocab]
+  os::LazyArray<float> partials_;  // [rows_max, heads, pieces_max_, partial_floats]
+  std::vector<uint8_t> single_;    // [rows_max] rows of their own run, not tiled
   std::vector<std::unique_ptr<Local>> locals_;
 };
 

@@ -32,7 +32,9 @@ struct Machine {
   std::unique_ptr<Forward> forward(const kernels::Table& table, int rows_max = 64, int outputs_max = 64) {
     return Forward::create(config, weights, table, team, rows_max, outputs_max, spec.context);
   }
-  std::unique_ptr<KvCache> cache() { return std::move(KvCache::create(config, spec.context)).value(); }
+  std::unique_ptr<KvCache> cache(KvType type = KvType::kF16) {
+    return std::move(KvCache::create(config, spec.context, type)).value();
+  }
   size_t vocab() const { return static_cast<size_t>(config.vocab); }
 
   const TinySpec spec;
@@ -341,6 +343,102 @@ TEST(Forward, CopiedPrefixIsTheSameCache) {
   to->copy_prefix(*from, 20);
   const Logits rest = run_in(*forward, *to, machine.vocab(), tokens, 10, 20);
   EXPECT_LT(relative_error(rest, Logits(whole.begin() + 20, whole.end())), kRegroupedFloat);
+}
+
+// ---- 8-bit keys and values ----
+
+// Keys are rounded by 1/254 of the largest of 32, values of the largest of a head, queries and weights
+// likewise: about what the int8 inputs of the products lose.
+constexpr double kKv8Bound = kInt8Bound;
+
+TEST_F(ForwardLevels, EightBitCacheIsNearTheReference) {
+  for (TinySpec spec : both_architectures()) {
+    for (const int head_dim : {32, 48}) {  // a multiple of the group, and one that is padded
+      spec.head_dim = head_dim;
+      Machine machine(spec);
+      const std::vector<int32_t> tokens = some_tokens(kTokens);
+      const Logits expected = reference(machine, tokens);
+      for_levels([&](const kernels::Table& table) {
+        const auto forward = machine.forward(table);
+        for (const size_t batch : {1, 3, 64}) {
+          const auto cache = machine.cache(KvType::kQ8);
+          EXPECT_LT(relative_error(run_in(*forward, *cache, machine.vocab(), tokens, batch), expected),
+                    kKv8Bound)
+              << spec.architecture << ", head " << head_dim << ", rows per step: " << batch;
+        }
+      });
+    }
+  }
+}
+
+// A decode far into the context merges pieces of positions; the tiled way of a prompt has none.
+TEST_F(ForwardLevels, PiecesOfALongContextAddUp) {
+  TinySpec spec;
+  spec.context = 2500;
+  spec.layers = 2;
+  Machine machine(spec, 2);
+  const std::vector<int32_t> tokens = some_tokens(2300);
+  for_levels([&](const kernels::Table& table) {
+    if (&table != &kernels::active()) return;  // the scalar level takes long, and the pieces are the same
+    const auto forward = machine.forward(table);
+    const auto cache = machine.cache(KvType::kQ8);
+    const Logits prompt = run_in(*forward, *cache, machine.vocab(), tokens, 64);
+    for (const size_t position : {1023, 1024, 1100, 2047, 2048, 2299}) {
+      const Row row{tokens[position], static_cast<int>(position), cache.get()};
+      const int output = 0;
+      forward->run({&row, 1}, {&output, 1}, Mode::kDecode);
+      const float* logits = forward->logits(0, 1);
+      EXPECT_LT(relative_error({{logits, logits + machine.vocab()}}, {prompt[position]}), 2e-3)
+          << "position " << position;
+    }
+  });
+}
+
+// Bit for bit, whatever stands in the batch and however many threads compute.
+TEST(Forward, EightBitDecodesAreTheSameBits) {
+  for (TinySpec spec : both_architectures()) {
+    spec.context = 1500;
+    const std::vector<int32_t> tokens = some_tokens(1200);
+    Logits first;
+    for (const int threads : {1, 2, 3}) {
+      Machine machine(spec, threads);
+      const auto forward = machine.forward(kernels::active());
+      std::vector<std::unique_ptr<KvCache>> caches;
+      for (int i = 0; i < 3; ++i) {
+        caches.push_back(machine.cache(KvType::kQ8));
+        std::vector<Row> rows;
+        for (size_t begin = 0; begin < tokens.size() - 1; begin += 64) {
+          rows.clear();
+          for (size_t p = begin; p < std::min(begin + 64, tokens.size() - 1); ++p)
+            rows.push_back({tokens[p], static_cast<int>(p), caches.back().get()});
+          forward->run(rows, {}, Mode::kPrompt);
+        }
+      }
+      for (const size_t sequences : {1, 3}) {
+        std::vector<Row> rows;
+        std::vector<int> outputs;
+        for (size_t i = 0; i < sequences; ++i) {
+          rows.push_back({tokens.back(), static_cast<int>(tokens.size()) - 1, caches[i].get()});
+          outputs.push_back(static_cast<int>(i));
+        }
+        forward->run(rows, outputs, Mode::kDecode);
+        const float* logits = forward->logits(0, static_cast<int>(sequences));
+        const Logits got{{logits, logits + machine.vocab()}};
+        if (first.empty()) first = got;
+        EXPECT_EQ(got, first) << spec.architecture << ", threads " << threads << ", sequences " << sequences;
+      }
+    }
+  }
+}
+
+TEST(Forward, CopiedEightBitPrefixIsTheSameCache) {
+  Machine machine(both_architectures()[1]);
+  const auto forward = machine.forward(kernels::active());
+  const std::vector<int32_t> tokens = some_tokens(100);
+  const auto from = machine.cache(KvType::kQ8), to = machine.cache(KvType::kQ8);
+  const Logits whole = run_in(*forward, *from, machine.vocab(), tokens, 10);
+  to->copy_prefix(*from, 70);
+  EXPECT_EQ(run_in(*forward, *to, machine.vocab(), tokens, 10, 70), Logits(whole.begin() + 70, whole.end()));
 }
 
 }  // namespace

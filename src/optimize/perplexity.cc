@@ -214,10 +214,11 @@ Result<PerplexityResult> perplexity(const PerplexityOptions& options,
     HEDGE_TRY_SET(tokens, text_tokens(options, *tokenizer));
   }
   const int context = options.context_tokens;
+  HEDGE_TRY_SET(const model::KvType kv_type, model::parse_kv_type(options.kv_type));
   int chunks = static_cast<int>(tokens.size()) / context;
   if (options.chunks > 0) chunks = std::min(chunks, options.chunks);
   HEDGE_TRY_SET(const std::unique_ptr<model::KvCache> cache,
-                model::KvCache::create(model->config(), context));
+                model::KvCache::create(model->config(), context, kv_type));
   const std::unique_ptr<model::Forward> forward =
       model->make_forward(std::min(context, 512), kLogitRows, context);
   Sums sums;

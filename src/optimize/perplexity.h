@@ -16,6 +16,7 @@ struct PerplexityOptions {
   int context_tokens = 512;
   int chunks = -1;  // -1: all
   int threads = 0;  // 0: all cores
+  std::string kv_type = "q8";
   // A file written by llama-perplexity --kl-divergence-base over the same text; its tokens are used as they
   // are.
   std::string kl_base_path;

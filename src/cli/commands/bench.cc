@@ -92,6 +92,11 @@ void add_bench(CLI::App& app, Action& chosen) {
       ->allow_extra_args(false)
       ->transform(in_range(0, 1 << 20))
       ->capture_default_str();
+  command->add_option("-d,--depth", b.depth_tokens, "Tokens that stand in the context before each test")
+      ->type_name("N")
+      ->transform(in_range(0, 1 << 18))
+      ->capture_default_str();
+  add_kv_type(*command, b.kv_type);
   command->add_option("-t,--threads", b.threads, "0: all cores this process may use")
       ->type_name("N")
       ->transform(in_range(0, 256));

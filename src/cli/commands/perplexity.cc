@@ -99,6 +99,7 @@ void add_perplexity(CLI::App& app, Action& chosen) {
   command->add_option("-t,--threads", p.threads, "0: all cores this process may use")
       ->type_name("N")
       ->transform(in_range(0, 256));
+  add_kv_type(*command, p.kv_type);
   command->add_option("--kl-base", p.kl_base_path, "Reference distributions (see below)")->type_name("FILE");
   command->add_flag("--json", options->as_json, "Print one JSON object");
   command->callback([options, &chosen] { chosen = [options] { return run_perplexity(*options); }; });

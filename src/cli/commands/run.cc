@@ -232,6 +232,7 @@ void add_run(CLI::App& app, Action& chosen) {
   command->add_option("-c,--context", options->engine.context_tokens, "0: the model's own, at most 4096")
       ->type_name("N")
       ->transform(in_range(0, 1 << 20));
+  add_kv_type(*command, options->engine.kv_type);
   command->add_flag("--raw", options->raw, "Continue the text as it is, without chat template");
   command->add_flag("--ignore-eos", options->ignore_eos,
                     "Go on past the end of the answer, up to --max-tokens");

@@ -303,6 +303,8 @@ void add_serve(CLI::App& app, Action& chosen) {
          [](Settings& s) -> int& { return s.engine.threads; });
   number("-c,--context", 0, 1 << 20, "Tokens per request; 0: the model's own, at most 4096",
          [](Settings& s) -> int& { return s.engine.context_tokens; });
+  text("--kv-type", "TYPE", "How the KV cache is stored: q8, or f16 with twice the memory (default q8)",
+       [](Settings& s) -> std::string& { return s.engine.kv_type; });
   number("--slots", 1, 64, "Requests decoded together (default 4)",
          [](Settings& s) -> int& { return s.engine.slots; });
   text("--log-level", "LEVEL", "trace, debug, info, warn, error or off (default info)",

@@ -109,7 +109,7 @@ std::vector<MemoryEstimate> estimate_memory(const gguf::File& file, const model:
     if (context > config.context) continue;
     const auto tokens = static_cast<uint64_t>(context);
     if (!estimates.empty() && tokens <= estimates.back().context_tokens) continue;
-    estimates.push_back({tokens, file.bytes().size(), model::KvCache::bytes(config, context)});
+    estimates.push_back({tokens, file.bytes().size(), model::KvCache::bytes(config, context, model::KvType::kQ8)});
   }
   return estimates;
 }
