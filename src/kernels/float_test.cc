@@ -69,6 +69,21 @@ TEST_P(FloatKernels, DotProducts) {
   }
 }
 
+TEST_P(FloatKernels, RotatesPairs) {
+  Rng rng(11);
+  for (const size_t n : {2, 6, 16, 32, 50, 64, 256}) {
+    for (const bool interleaved : {true, false}) {
+      Floats x(n, rng), c(n, rng), s(n, rng);
+      const std::vector<double> before = x.copy();
+      table().rotate(x.data(), c.data(), s.data(), n, interleaved);
+      for (size_t i = 0; i < n; ++i) {
+        const size_t partner = interleaved ? i ^ 1 : (i + n / 2) % n;
+        EXPECT_NEAR(x[i], before[i] * c[i] + before[partner] * s[i], 1e-5) << n << ", " << i;
+      }
+    }
+  }
+}
+
 // All 65,536 bit patterns, by vectors and one at a time.
 TEST_P(FloatKernels, HalvesBecomeFloats) {
   constexpr size_t kAll = 65536;

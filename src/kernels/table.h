@@ -118,6 +118,9 @@ struct Table {
   void (*axpy_f16)(float scale, const uint16_t* x, float* y, size_t n);  // y += scale * x
   void (*add)(const float* x, float* y, size_t n);                       // y += x
   void (*rms_norm)(const float* x, const float* weight, float eps, float* out, size_t n);
+  // Rotary positions: x[i] = x[i] * c[i] + x[partner of i] * s[i] for i < n, n even. The partner is i ^ 1
+  // when `interleaved`, else i +- n/2.
+  void (*rotate)(float* x, const float* c, const float* s, size_t n, int interleaved);
   void (*silu_mul)(const float* gate, const float* up, float* out, size_t n);
   void (*gelu_mul)(const float* gate, const float* up, float* out, size_t n);  // tanh form
   // x[i] = exp(x[i] - max); returns the sum.

@@ -80,7 +80,14 @@ class ForwardImpl final : public Forward {
     up_ = os::LazyArray<float>(rows * ffn_);
     hidden_ = os::LazyArray<float>(rows * dim_);
     logits_ = os::LazyArray<float>(static_cast<size_t>(outputs_max) * static_cast<size_t>(config.vocab));
-    rope_ = os::LazyArray<float>(rows * 2 * static_cast<size_t>(config.rope_dim));
+    rope_ = os::LazyArray<float>(rows * 4 * static_cast<size_t>(config.rope_dim));
+    for (size_t i = 0; i < static_cast<size_t>(config.rope_dim) / 2; ++i) {
+      const double exponent = -2.0 * static_cast<double>(i) / config.rope_dim;
+      double global = config.rope_scale * std::pow(static_cast<double>(config.rope_base), exponent);
+      if (!config.rope_factors.empty()) global /= config.rope_factors[i];
+      frequencies_.push_back(global);
+      frequencies_local_.push_back(std::pow(static_cast<double>(config.rope_base_local), exponent));
+    }
     pieces_max_ = pieces_of(std::max(context_tokens - 1, 0), 0).count();
     partials_ = os::LazyArray<float>(rows * static_cast<size_t>(config.heads) * pieces_max_ *
                                      partial_floats(padded_head_dim_));
@@ -202,23 +209,27 @@ class ForwardImpl final : public Forward {
     });
   }
 
+  float* angles_of(size_t r, bool local) {
+    return &rope_[(r * 2 + (local ? 1 : 0)) * 2 * static_cast<size_t>(config_.rope_dim)];
+  }
+
   // Cosine and sine of every rotated pair at the row's position, for the global base and the local one.
   void fill_rope(size_t r) {
-    const size_t pairs = static_cast<size_t>(config_.rope_dim) / 2;
-    float* global = &rope_[r * 4 * pairs];
-    float* local_angles = global + 2 * pairs;
-    const double position = rows_[r].position;
+    fill_angles(rows_[r].position, frequencies_, angles_of(r, false));
+    if (config_.window > 0) fill_angles(rows_[r].position, frequencies_local_, angles_of(r, true));
+  }
+
+  void fill_angles(int position, const std::vector<double>& frequencies, float* c) const {
+    const size_t pairs = frequencies.size();
+    float* s = c + 2 * pairs;
+    const size_t stride = config_.rope == Rope::kInterleaved ? 2 : 1;
+    const size_t partner = config_.rope == Rope::kInterleaved ? 1 : pairs;
     for (size_t i = 0; i < pairs; ++i) {
-      const double exponent = -2.0 * static_cast<double>(i) / config_.rope_dim;
-      double angle =
-          position * config_.rope_scale * std::pow(static_cast<double>(config_.rope_base), exponent);
-      if (!config_.rope_factors.empty()) angle /= config_.rope_factors[i];
-      global[2 * i] = static_cast<float>(std::cos(angle));
-      global[2 * i + 1] = static_cast<float>(std::sin(angle));
-      if (config_.window == 0) continue;
-      const double near = position * std::pow(static_cast<double>(config_.rope_base_local), exponent);
-      local_angles[2 * i] = static_cast<float>(std::cos(near));
-      local_angles[2 * i + 1] = static_cast<float>(std::sin(near));
+      const double angle = position * frequencies[i];
+      const size_t a = i * stride, b = a + partner;
+      c[a] = c[b] = static_cast<float>(std::cos(angle));
+      s[b] = static_cast<float>(std::sin(angle));
+      s[a] = -s[b];
     }
   }
 
@@ -265,26 +276,15 @@ class ForwardImpl final : public Forward {
   }
 
   void rotate(float* head, const float* angles) const {
-    const size_t pairs = static_cast<size_t>(config_.rope_dim) / 2;
-    const size_t step = config_.rope == Rope::kInterleaved ? 1 : pairs;
-    const size_t stride = config_.rope == Rope::kInterleaved ? 2 : 1;
-    for (size_t i = 0; i < pairs; ++i) {
-      float& a = head[i * stride];
-      float& b = head[i * stride + step];
-      const float c = angles[2 * i];
-      const float s = angles[2 * i + 1];
-      const float rotated = a * c - b * s;
-      b = a * s + b * c;
-      a = rotated;
-    }
+    const size_t n = static_cast<size_t>(config_.rope_dim);
+    table_.rotate(head, angles, angles + n, n, config_.rope == Rope::kInterleaved);
   }
 
   void rotate_and_store(os::Worker& worker, const Layer& layer, int index) {
     Local& mine = local(worker);
     const bool near = config_.local[static_cast<size_t>(index)];
-    const size_t pairs = static_cast<size_t>(config_.rope_dim) / 2;
     for (size_t r = worker.take(); r < rows_.size(); r = worker.take()) {
-      const float* angles = &rope_[r * 4 * pairs + (near ? 2 * pairs : 0)];
+      const float* angles = angles_of(r, near);
       for (int h = 0; h < config_.heads; ++h) {
         float* q = &query_[r * q_size_ + static_cast<size_t>(h) * head_dim_];
         if (config_.qk_norm) table_.rms_norm(q, layer.query_norm.data(), config_.norm_eps, q, head_dim_);
@@ -506,10 +506,11 @@ class ForwardImpl final : public Forward {
   // Shared buffers, [rows_max, ...].
   ActivationBuffer shared_activations_;
   os::LazyArray<float> stream_, plain_, query_, key_, value_, attended_, branch_, gate_, up_, hidden_;
-  os::LazyArray<float> rope_;      // [rows_max, 2 (global, local), rope_dim/2, 2 (cos, sin)]
-  os::LazyArray<float> logits_;    // [outputs_max, vocab]
-  os::LazyArray<float> partials_;  // [rows_max, heads, pieces_max_, partial_floats]
-  std::vector<uint8_t> single_;    // [rows_max] rows of their own run, not tiled
+  os::LazyArray<float> rope_;  // [rows_max, 2 (global, local), 2 (c, s of kernels::Table::rotate), rope_dim]
+  std::vector<double> frequencies_, frequencies_local_;  // [rope_dim / 2] radians per position
+  os::LazyArray<float> logits_;                          // [outputs_max, vocab]
+  os::LazyArray<float> partials_;                        // [rows_max, heads, pieces_max_, partial_floats]
+  std::vector<uint8_t> single_;                          // [rows_max] rows of their own run, not tiled
   std::vector<std::unique_ptr<Local>> locals_;
 };
 

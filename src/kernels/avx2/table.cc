@@ -21,42 +21,19 @@ namespace {
 #include "kernels/avx2/dot_unpacked.inc"
 #include "kernels/avx2/dot_direct.inc"
 #include "kernels/avx2/gemm.inc"
-#include "kernels/avx2/attention.inc"
 #include "kernels/common/attention.inc"
+#include "kernels/avx2/attention.inc"
 #include "kernels/common/attend_block.inc"
 // clang-format on
 
 }  // namespace
 
 constinit const Table kAvx2Table = {
-    "avx2",
-    kPanelRows,
-    quantize_row,
-    HEDGE_UNPACK_LIST,
-    dot_unpacked,
-    HEDGE_DIRECT_LIST,
-    pack_panel,
-    gemm_panel,
-    dot_f32,
-    dot_f16,
-    dot_bf16,
-    f16_to_f32,
-    f32_to_f16,
-    axpy_f16,
-    add,
-    rms_norm,
-    silu_mul,
-    gelu_mul,
-    exp_sum,
-    max_of,
-    scale_by,
-    sgemm,
-    quantize_query,
-    store_key,
-    store_value,
-    attend_block,
-    int8_peak,
-    f32_peak,
+    "avx2",     kPanelRows,  quantize_row, HEDGE_UNPACK_LIST, dot_unpacked, HEDGE_DIRECT_LIST,
+    pack_panel, gemm_panel,  dot_f32,      dot_f16,           dot_bf16,     f16_to_f32,
+    f32_to_f16, axpy_f16,    add,          rms_norm,          rotate,       silu_mul,
+    gelu_mul,   exp_sum,     max_of,       scale_by,          sgemm,        quantize_query,
+    store_key,  store_value, attend_block, int8_peak,         f32_peak,
 };
 
 }  // namespace hedge::kernels
