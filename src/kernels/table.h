@@ -92,6 +92,9 @@ struct Table {
   // Quantises one row of n values into row r of `out`: d = max|x| / 127, round to nearest even.
   void (*quantize_row)(const float* x, size_t n, const Activations* out, size_t r);
 
+  // Quantises x [rows, kActGroup] into group `group` of the rows from `first` on, to the same bits.
+  void (*quantize_group_of)(const float* x, size_t rows, const Activations* out, size_t first, size_t group);
+
   // By quant::Type; null for the float types.
   UnpackFn unpack[kTypes];
 

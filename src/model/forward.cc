@@ -20,6 +20,8 @@ using kernels::Activations;
 constexpr size_t kPrivateRowsMax = 2;
 // From this many rows on, interleaving a panel costs less than it saves.
 constexpr size_t kPanelRowsMin = 6;
+// Rows of a prompt whose gate and up tiles stay in the first cache.
+constexpr size_t kTileRows = 48;
 // Runs of at least this many rows of one sequence go through the tiled attention.
 constexpr size_t kTiledRowsMin = 4;
 
@@ -38,16 +40,19 @@ struct Local {
         activations(kPrivateRowsMax, columns_max),
         stream(kPrivateRowsMax * static_cast<size_t>(config.dim)),
         plain(kPrivateRowsMax * static_cast<size_t>(config.dim)),
+        gate_tile(kTileRows * kernels::kActGroup),
+        up_tile(kTileRows * kernels::kActGroup),
         attended(kPrivateRowsMax * static_cast<size_t>(config.heads) * static_cast<size_t>(config.head_dim)),
         padded(round_up(static_cast<uint64_t>(config.head_dim), kernels::kActGroup)) {}
 
   MatmulScratch matmul;
   AttentionScratch attention;
   ActivationBuffer activations;
-  std::vector<float> stream;    // [kPrivateRowsMax, dim] this worker's copy of the residual stream
-  std::vector<float> plain;     // [kPrivateRowsMax, dim] normed rows
-  std::vector<float> attended;  // [kPrivateRowsMax, heads * head_dim]
-  std::vector<float> padded;    // one head, zeros behind it
+  std::vector<float> stream;              // [kPrivateRowsMax, dim] this worker's copy of the residual stream
+  std::vector<float> plain;               // [kPrivateRowsMax, dim] normed rows
+  std::vector<float> gate_tile, up_tile;  // [kTileRows, kActGroup]
+  std::vector<float> attended;            // [kPrivateRowsMax, heads * head_dim]
+  std::vector<float> padded;              // one head, zeros behind it
 };
 
 class ForwardImpl final : public Forward {
@@ -67,7 +72,8 @@ class ForwardImpl final : public Forward {
         padded_head_dim_(round_up(head_dim_, kernels::kActGroup)),
         ffn_(static_cast<size_t>(config.ffn_dim)),
         columns_max_(std::max({dim_, q_size_, ffn_})),
-        shared_activations_(static_cast<size_t>(rows_max), columns_max_) {
+        shared_activations_(static_cast<size_t>(rows_max), columns_max_),
+        ffn_activations_(static_cast<size_t>(rows_max), ffn_) {
     const size_t rows = static_cast<size_t>(rows_max);
     stream_ = os::LazyArray<float>(rows * dim_);
     plain_ = os::LazyArray<float>(rows * dim_);
@@ -168,9 +174,14 @@ class ForwardImpl final : public Forward {
       attend(worker, i);
       project_attended(worker, layer, i);
       add_and_norm(worker, true, config_.post_norms ? &layer.post_attention_norm : nullptr, layer.ffn_norm);
-      feed_forward(worker, layer);
-      quantize_phase(worker, gate_.data(), ffn_);
-      project(worker, layer.down, gate_.data(), ffn_);
+      if (panel_ && !is_float(layer.gate) && !is_float(layer.up) && !is_float(layer.down)) {
+        feed_forward_panels(worker, layer);
+        project(worker, layer.down, ffn_activations_.view(ffn_), nullptr, ffn_);
+      } else {
+        feed_forward(worker, layer);
+        quantize_phase(worker, gate_.data(), ffn_);
+        project(worker, layer.down, activations(local(worker), ffn_), gate_.data(), ffn_);
+      }
       pending = true;
       pending_norm = config_.post_norms ? &layer.post_ffn_norm : nullptr;
     }
@@ -406,7 +417,7 @@ class ForwardImpl final : public Forward {
       table_.quantize_row(row, q_size_, &act, r);
       if (r == 0 && row == merged) plain = merged;
     });
-    project(worker, layer.output, plain, q_size_);
+    project(worker, layer.output, act, plain, q_size_);
   }
 
   void quantize_phase(os::Worker& worker, const float* values, size_t columns) {
@@ -415,9 +426,9 @@ class ForwardImpl final : public Forward {
   }
 
   // branch = weights . values
-  void project(os::Worker& worker, const Matrix& weights, const float* values, size_t columns) {
+  void project(os::Worker& worker, const Matrix& weights, const Activations& act, const float* values,
+               size_t columns) {
     Local& mine = local(worker);
-    const Activations act = activations(mine, columns);
     const MatmulJob jobs[] = {{&weights, branch_.data(), dim_}};
     matmul_phase(worker, table_, mine.matmul, jobs, MatmulInput{&act, values, columns, rows_.size(), panel_},
                  [](size_t, size_t, size_t) {});
@@ -441,17 +452,57 @@ class ForwardImpl final : public Forward {
       for (size_t r = 0; r < rows_.size(); ++r) {
         float* gate = &gate_[r * ffn_ + first];
         const float* up = &up_[r * ffn_ + first];
-        switch (config_.activation) {
-          case Activation::kSilu:
-            table_.silu_mul(gate, up, gate, count);
-            break;
-          case Activation::kGelu:
-            table_.gelu_mul(gate, up, gate, count);
-            break;
-        }
+        activate(gate, up, count);
       }
     }
     worker.barrier();
+  }
+
+  // The same for many rows: each chunk is as wide as a group of the next product's input, so that it is
+  // quantised where it was made and never written as floats.
+  void feed_forward_panels(os::Worker& worker, const Layer& layer) {
+    constexpr size_t kWidth = kernels::kActGroup;
+    Local& mine = local(worker);
+    const Activations in = activations(mine, dim_);
+    const Activations out = ffn_activations_.view(ffn_);
+    const size_t step = table_.panel_rows;
+    const size_t parts = kWidth / step;
+    for (size_t c = worker.take(); c * kWidth < ffn_; c = worker.take()) {
+      const size_t first = c * kWidth;
+      kernels::Panel gate[kWidth], up[kWidth];
+      for (size_t i = 0; i < parts; ++i) {
+        gate[i] = fill_panel(table_, mine.matmul, layer.gate, first + i * step, step, 2 * i);
+        up[i] = fill_panel(table_, mine.matmul, layer.up, first + i * step, step, 2 * i + 1);
+      }
+      for (size_t r = 0; r < rows_.size(); r += kTileRows) {
+        const size_t count = std::min(kTileRows, rows_.size() - r);
+        const Activations rows{in.q + r * in.q_stride,
+                               in.d + r * in.group_stride,
+                               in.s + r * in.group_stride,
+                               in.s16 + 2 * r * in.group_stride,
+                               in.q_stride,
+                               in.group_stride};
+        for (size_t i = 0; i < parts; ++i) {
+          table_.gemm_panel(&gate[i], &rows, count, mine.gate_tile.data() + i * step, kWidth, step);
+          table_.gemm_panel(&up[i], &rows, count, mine.up_tile.data() + i * step, kWidth, step);
+        }
+        activate(mine.gate_tile.data(), mine.up_tile.data(), count * kWidth);
+        table_.quantize_group_of(mine.gate_tile.data(), count, &out, r, c);
+      }
+    }
+    worker.barrier();
+  }
+
+  // gate = activation(gate) * up
+  void activate(float* gate, const float* up, size_t count) const {
+    switch (config_.activation) {
+      case Activation::kSilu:
+        table_.silu_mul(gate, up, gate, count);
+        break;
+      case Activation::kGelu:
+        table_.gelu_mul(gate, up, gate, count);
+        break;
+    }
   }
 
   // The last branch and the final norm, for the rows whose logits are wanted.
@@ -505,6 +556,7 @@ class ForwardImpl final : public Forward {
 
   // Shared buffers, [rows_max, ...].
   ActivationBuffer shared_activations_;
+  ActivationBuffer ffn_activations_;  // of feed_forward_panels() alone: its padding stays zero
   os::LazyArray<float> stream_, plain_, query_, key_, value_, attended_, branch_, gate_, up_, hidden_;
   os::LazyArray<float> rope_;  // [rows_max, 2 (global, local), 2 (c, s of kernels::Table::rotate), rope_dim]
   std::vector<double> frequencies_, frequencies_local_;  // [rope_dim / 2] radians per position

@@ -57,16 +57,20 @@ MatmulScratch::MatmulScratch(const kernels::Table& table, size_t columns_max) {
   const size_t columns = round_up(columns_max, 512);
   const size_t groups = columns / 16;
   const size_t panel_rows = table.panel_rows;
-  bytes_.resize(2 * panel_rows * columns + 64);
-  floats_.resize(4 * panel_rows * groups);
+  const size_t panel_count = 2 * kernels::kActGroup / panel_rows;
+  bytes_.resize((1 + panel_count) * panel_rows * columns + 64);
+  floats_.resize(2 * (1 + panel_count) * panel_rows * groups);
   float_row.resize(columns);
   uint8_t* u = bytes_.data() + (64 - reinterpret_cast<uintptr_t>(bytes_.data()) % 64) % 64;
   float* f = floats_.data();
   for (size_t i = 0; i < panel_rows; ++i) {
     rows.push_back(kernels::UnpackedRow{u + i * columns, f + i * groups, f + (panel_rows + i) * groups});
   }
-  panel = kernels::Panel{u + panel_rows * columns, f + 2 * panel_rows * groups, f + 3 * panel_rows * groups,
-                         0, 32};
+  for (size_t i = 1; i <= panel_count; ++i) {
+    float* scales = f + 2 * i * panel_rows * groups;
+    panels.push_back(
+        kernels::Panel{u + i * panel_rows * columns, scales, scales + panel_rows * groups, 0, 32});
+  }
 }
 
 size_t chunk_rows(const kernels::Table& table, const Matrix& weights, bool panel, int workers) {
@@ -75,6 +79,20 @@ size_t chunk_rows(const kernels::Table& table, const Matrix& weights, bool panel
   const size_t by_share = round_up(weights.rows / (static_cast<size_t>(workers) * 4) + 1, 8);
   return std::max<size_t>(8, std::min(by_bytes, by_share));
 }
+
+kernels::Panel fill_panel(const kernels::Table& table, MatmulScratch& scratch, const Matrix& w, size_t first,
+                          size_t count, size_t index) {
+  const size_t type = static_cast<size_t>(w.type);
+  for (size_t i = 0; i < count; ++i) table.unpack[type](w.row(first + i), w.columns, scratch.rows[i]);
+  kernels::Panel panel = scratch.panels[index];
+  panel.columns = w.columns;
+  panel.group = group_of(w.type);
+  panel.u_max = kernels::kUnpackedMax[type];
+  table.pack_panel(scratch.rows.data(), count, &panel);
+  return panel;
+}
+
+bool is_float(const Matrix& weights) { return is_float(weights.type); }
 
 void matmul_chunk(const kernels::Table& table, MatmulScratch& scratch, const MatmulJob& job,
                   const MatmulInput& input, size_t first, size_t count) {
@@ -85,12 +103,7 @@ void matmul_chunk(const kernels::Table& table, MatmulScratch& scratch, const Mat
   }
   const size_t type = static_cast<size_t>(w.type);
   if (input.panel) {
-    for (size_t i = 0; i < count; ++i) table.unpack[type](w.row(first + i), w.columns, scratch.rows[i]);
-    kernels::Panel panel = scratch.panel;
-    panel.columns = w.columns;
-    panel.group = group_of(w.type);
-    panel.u_max = kernels::kUnpackedMax[type];
-    table.pack_panel(scratch.rows.data(), count, &panel);
+    const kernels::Panel panel = fill_panel(table, scratch, w, first, count, 0);
     table.gemm_panel(&panel, input.quantized, input.rows, job.out + first, job.out_stride, count);
     return;
   }

@@ -30,8 +30,8 @@ class MatmulScratch {
   MatmulScratch(const kernels::Table& table, size_t columns_max);
 
   std::vector<kernels::UnpackedRow> rows;  // [panel_rows]
-  kernels::Panel panel;
-  std::vector<float> float_row;  // [columns_max]
+  std::vector<kernels::Panel> panels;  // of columns_max columns: as many as hold 2 * kernels::kActGroup rows
+  std::vector<float> float_row;        // [columns_max]
 
  private:
   std::vector<uint8_t> bytes_;
@@ -64,6 +64,13 @@ void matmul_phase(os::Worker& worker, const kernels::Table& table, MatmulScratch
 
 // Weight rows that one chunk takes.
 size_t chunk_rows(const kernels::Table& table, const Matrix& weights, bool panel, int workers);
+
+// Unpacks weight rows [first, first + count) of a quantised matrix into one of the scratch's panels.
+// REQUIRES: count <= panel_rows.
+kernels::Panel fill_panel(const kernels::Table& table, MatmulScratch& scratch, const Matrix& weights,
+                          size_t first, size_t count, size_t panel);
+
+bool is_float(const Matrix& weights);
 
 // Rows [first, first + count) of one job.
 void matmul_chunk(const kernels::Table& table, MatmulScratch& scratch, const MatmulJob& job,

@@ -250,11 +250,14 @@ void gemm_panel(const Panel* panel, const Activations* act, size_t rows, float* 
 }  // namespace
 
 constinit const Table kAvx512Table = {
-    "avx512",   kPanelRows,  quantize_row, HEDGE_UNPACK_LIST, dot_unpacked, HEDGE_DIRECT_LIST,
-    pack_panel, gemm_panel,  dot_f32,      dot_f16,           dot_bf16,     f16_to_f32,
-    f32_to_f16, axpy_f16,    add,          rms_norm,          rotate,       silu_mul,
-    gelu_mul,   exp_sum,     max_of,       scale_by,          sgemm,        quantize_query,
-    store_key,  store_value, attend_block, int8_peak,         f32_peak,
+    "avx512",          kPanelRows,   quantize_row,      quantize_group_of,
+    HEDGE_UNPACK_LIST, dot_unpacked, HEDGE_DIRECT_LIST, pack_panel,
+    gemm_panel,        dot_f32,      dot_f16,           dot_bf16,
+    f16_to_f32,        f32_to_f16,   axpy_f16,          add,
+    rms_norm,          rotate,       silu_mul,          gelu_mul,
+    exp_sum,           max_of,       scale_by,          sgemm,
+    quantize_query,    store_key,    store_value,       attend_block,
+    int8_peak,         f32_peak,
 };
 
 }  // namespace hedge::kernels
