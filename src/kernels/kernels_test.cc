@@ -276,8 +276,11 @@ TEST_P(Kernels, GemmPanelIsTheProduct) {
         }
         GuardedBytes panel_u(columns * panel_rows);
         GuardedBytes panel_d(groups * panel_rows * sizeof(float)), panel_m(panel_d.size());
-        const Panel panel{panel_u.data(), panel_d.as<float>(), panel_m.as<float>(),
-                          columns,        stored.group,        kUnpackedMax[index]};
+        const Panel panel{panel_u.data(), panel_d.as<float>(), panel_m.as<float>(), columns,
+                          stored.group,   kUnpackedMax[index], kUnpackedZero[index]};
+        if (kUnpackedZero[index] > 0) {
+          for (size_t g = 0; g < groups; ++g) ASSERT_EQ(m[g], -std::ldexp(d[g], kUnpackedZero[index] - 1));
+        }
         table().pack_panel(unpacked.data(), n_rows, &panel);
         const size_t stride = n_rows + 2;
         std::vector<float> out(rows * stride, -1.0f);
@@ -315,8 +318,8 @@ TEST_P(Kernels, GemmPanelRowsDoNotDependOnTheirNeighbours) {
       unpacked.push_back({&u[j * columns], &d[j * groups], &m[j * groups], kUnpackedMax[index]});
       table().unpack[index](&bytes[j * quant::row_bytes(stored.type, columns)], columns, unpacked[j]);
     }
-    const Panel panel{panel_u.data(), panel_d.data(), panel_m.data(),
-                      columns,        stored.group,   kUnpackedMax[index]};
+    const Panel panel{panel_u.data(), panel_d.data(),      panel_m.data(),      columns,
+                      stored.group,   kUnpackedMax[index], kUnpackedZero[index]};
     table().pack_panel(unpacked.data(), panel_rows, &panel);
     constexpr size_t kRows = 13;
     ActivationRows act(kRows, columns);
@@ -325,12 +328,7 @@ TEST_P(Kernels, GemmPanelRowsDoNotDependOnTheirNeighbours) {
     std::vector<float> together(kRows * panel_rows), alone(panel_rows);
     table().gemm_panel(&panel, &all, kRows, together.data(), panel_rows, panel_rows);
     for (size_t r = 0; r < kRows; ++r) {
-      const Activations one{all.q + r * all.q_stride,
-                            all.d + r * all.group_stride,
-                            all.s + r * all.group_stride,
-                            all.s16 + 2 * r * all.group_stride,
-                            all.q_stride,
-                            all.group_stride};
+      const Activations one = all.from(r);
       table().gemm_panel(&panel, &one, 1, alone.data(), panel_rows, panel_rows);
       for (size_t j = 0; j < panel_rows; ++j)
         ASSERT_EQ(alone[j], together[r * panel_rows + j]) << r << " " << j;

@@ -28,14 +28,32 @@ inline constexpr uint8_t kUnpackedMax[kTypes] = {0, 0, 15, 15, 31, 31, 255, 15, 
 // By quant::Type: how many unpacked values share a scale and a minimum. The float types have neither.
 inline constexpr uint8_t kUnpackedGroup[kTypes] = {0, 0, 32, 32, 32, 32, 32, 32, 32, 16, 0};
 
+// By quant::Type: 1 + the logarithm of the value that stands for zero, where every minimum is -2^that times
+// the scale; 0 where minimums are stored. Levels may then put the minimum into their integer sums.
+inline constexpr uint8_t kUnpackedZero[kTypes] = {0, 0, 4, 0, 5, 0, 8, 0, 0, 6, 0};
+
 // Rows of activations, quantised. Row r: q + r * q_stride, and so on. Padding is zero.
 struct Activations {
-  int8_t* q;   // [rows, q_stride]       q_stride = columns rounded up to kRowPad
-  float* d;    // [rows, group_stride]   scale of each group of 32
-  float* s;    // [rows, group_stride]   d * sum of q over the group
-  float* s16;  // [rows, 2*group_stride] the same over halves of a group, for types with groups of 16
+  int8_t* q;     // [rows, q_stride]       q_stride = columns rounded up to kRowPad
+  float* d;      // [rows, group_stride]   scale of each group of 32
+  float* s;      // [rows, group_stride]   d * sum of q over the group
+  float* s16;    // [rows, 2*group_stride] the same over halves of a group, for types with groups of 16
+  int32_t* n;    // [rows, group_stride]   minus the sum of q over the group
+  int32_t* n16;  // [rows, 2*group_stride] the same over halves
   size_t q_stride;
   size_t group_stride;  // in floats; a multiple of 16
+
+  // The rows from `r` on.
+  Activations from(size_t r) const {
+    return {q + r * q_stride,
+            d + r * group_stride,
+            s + r * group_stride,
+            s16 + 2 * r * group_stride,
+            n + r * group_stride,
+            n16 + 2 * r * group_stride,
+            q_stride,
+            group_stride};
+  }
 };
 
 // An unpacked weight row. `group` is 32 or 16 values per scale.
@@ -58,6 +76,7 @@ struct Panel {
   size_t columns;       // multiple of 32
   size_t group;         // 32 or 16
   uint8_t u_max = 255;  // as in UnpackedRow
+  uint8_t zero = 0;     // kUnpackedZero of the type, or 0 when that is not known
 };
 
 // Keys and values of kKvBlock neighbouring positions of one KV head in 8 bits, in the order in which the

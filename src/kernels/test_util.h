@@ -95,9 +95,13 @@ struct ActivationRows {
         q(rows * q_stride),
         d(rows * group_stride),
         s(rows * group_stride),
-        s16(2 * rows * group_stride) {}
+        s16(2 * rows * group_stride),
+        n(s.size()),
+        n16(s16.size()) {}
 
-  Activations view() { return {q.data(), d.data(), s.data(), s16.data(), q_stride, group_stride}; }
+  Activations view() {
+    return {q.data(), d.data(), s.data(), s16.data(), n.data(), n16.data(), q_stride, group_stride};
+  }
 
   // Fills the sums from q and d.
   void finish() {
@@ -106,11 +110,13 @@ struct ActivationRows {
         int sum = 0;
         for (size_t i = 0; i < 16; ++i) sum += q[r * q_stride + half * 16 + i];
         s16[r * 2 * group_stride + half] = d[r * group_stride + half / 2] * static_cast<float>(sum);
+        n16[r * 2 * group_stride + half] = -sum;
       }
       for (size_t g = 0; g < columns / kActGroup; ++g) {
         int sum = 0;
         for (size_t i = 0; i < 32; ++i) sum += q[r * q_stride + g * 32 + i];
         s[r * group_stride + g] = d[r * group_stride + g] * static_cast<float>(sum);
+        n[r * group_stride + g] = -sum;
       }
     }
   }
@@ -122,6 +128,7 @@ struct ActivationRows {
   size_t rows, columns, q_stride, group_stride;
   std::vector<int8_t> q;
   std::vector<float> d, s, s16;
+  std::vector<int32_t> n, n16;
 };
 
 }  // namespace hedge::kernels::testing

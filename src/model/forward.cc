@@ -476,12 +476,7 @@ class ForwardImpl final : public Forward {
       }
       for (size_t r = 0; r < rows_.size(); r += kTileRows) {
         const size_t count = std::min(kTileRows, rows_.size() - r);
-        const Activations rows{in.q + r * in.q_stride,
-                               in.d + r * in.group_stride,
-                               in.s + r * in.group_stride,
-                               in.s16 + 2 * r * in.group_stride,
-                               in.q_stride,
-                               in.group_stride};
+        const Activations rows = in.from(r);
         for (size_t i = 0; i < parts; ++i) {
           table_.gemm_panel(&gate[i], &rows, count, mine.gate_tile.data() + i * step, kWidth, step);
           table_.gemm_panel(&up[i], &rows, count, mine.up_tile.data() + i * step, kWidth, step);

@@ -41,6 +41,8 @@ ActivationBuffer::ActivationBuffer(size_t rows, size_t columns) : rows_(rows) {
   d_.resize(rows * (stride / kernels::kActGroup));
   s_.resize(d_.size());
   s16_.resize(2 * d_.size());
+  n_.resize(d_.size());
+  n16_.resize(s16_.size());
 }
 
 kernels::Activations ActivationBuffer::view(size_t columns) {
@@ -49,6 +51,8 @@ kernels::Activations ActivationBuffer::view(size_t columns) {
                               d_.data(),
                               s_.data(),
                               s16_.data(),
+                              n_.data(),
+                              n16_.data(),
                               round_up(columns, kernels::kRowPad),
                               round_up(columns, 512) / kernels::kActGroup};
 }
@@ -88,6 +92,7 @@ kernels::Panel fill_panel(const kernels::Table& table, MatmulScratch& scratch, c
   panel.columns = w.columns;
   panel.group = group_of(w.type);
   panel.u_max = kernels::kUnpackedMax[type];
+  panel.zero = kernels::kUnpackedZero[type];
   table.pack_panel(scratch.rows.data(), count, &panel);
   return panel;
 }
@@ -110,13 +115,7 @@ void matmul_chunk(const kernels::Table& table, MatmulScratch& scratch, const Mat
   if (table.dot_direct[type] != nullptr) {
     // The chunk stays in cache between the rows, so that memory is read once.
     for (size_t r = 0; r < input.rows; ++r) {
-      const kernels::Activations& all = *input.quantized;
-      const kernels::Activations one{all.q + r * all.q_stride,
-                                     all.d + r * all.group_stride,
-                                     all.s + r * all.group_stride,
-                                     all.s16 + r * 2 * all.group_stride,
-                                     all.q_stride,
-                                     all.group_stride};
+      const kernels::Activations one = input.quantized->from(r);
       table.dot_direct[type](w.row(first), w.row_bytes, w.columns, count, &one,
                              job.out + r * job.out_stride + first);
     }

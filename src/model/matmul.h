@@ -21,6 +21,7 @@ class ActivationBuffer {
  private:
   std::vector<int8_t> q_;
   std::vector<float> d_, s_, s16_;
+  std::vector<int32_t> n_, n16_;
   size_t rows_;
 };
 

@@ -157,7 +157,9 @@ void pack_panel(const UnpackedRow* rows, size_t n_rows, const Panel* panel) {
 
 // Rows x 32 outputs. Registers: 2 Rows integer and 2 Rows float accumulators, 2 for weights, 1 for the
 // broadcast: 27 of 32 at Rows = 6.
-template <int Rows, bool Group16>
+// Symmetric: every minimum is -2^shift scales, which goes into the integer sums as 2^shift times minus the
+// sum of the activations.
+template <int Rows, bool Group16, bool Symmetric>
 void gemm_tile(const Panel* panel, const Activations* act, size_t first, float* out, size_t out_stride,
                size_t columns_out) {
   __m512 sum[Rows][2];
@@ -165,6 +167,7 @@ void gemm_tile(const Panel* panel, const Activations* act, size_t first, float* 
   for (int r = 0; r < Rows; ++r) sum[r][0] = sum[r][1] = _mm512_setzero_ps();
   constexpr size_t kGroup = Group16 ? 16 : 32;
   const size_t groups = panel->columns / kGroup;
+  const __m128i shift = _mm_cvtsi32_si128(panel->zero - 1);
   const uint8_t* u = panel->u;
   const int8_t* q[Rows];
 #pragma GCC unroll 8
@@ -172,7 +175,15 @@ void gemm_tile(const Panel* panel, const Activations* act, size_t first, float* 
   for (size_t g = 0; g < groups; ++g) {
     __m512i inner[Rows][2];
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) inner[r][0] = inner[r][1] = _mm512_setzero_si512();
+    for (int r = 0; r < Rows; ++r) {
+      inner[r][0] = inner[r][1] = _mm512_setzero_si512();
+      if (Symmetric) {
+        const size_t ar = first + (size_t)r;
+        const __m512i minus_sum = _mm512_set1_epi32(Group16 ? act->n16[ar * 2 * act->group_stride + g]
+                                                            : act->n[ar * act->group_stride + g]);
+        inner[r][0] = inner[r][1] = _mm512_sll_epi32(minus_sum, shift);
+      }
+    }
 #pragma GCC unroll 8
     for (size_t k = 0; k < kGroup / 4; ++k) {
       const __m512i w0 = _mm512_loadu_si512(u);
@@ -199,8 +210,10 @@ void gemm_tile(const Panel* panel, const Activations* act, size_t first, float* 
                                                : act->s[ar * act->group_stride + g]);
       sum[r][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(inner[r][0]), _mm512_mul_ps(d0, ad), sum[r][0]);
       sum[r][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(inner[r][1]), _mm512_mul_ps(d1, ad), sum[r][1]);
-      sum[r][0] = _mm512_fmadd_ps(m0, as, sum[r][0]);
-      sum[r][1] = _mm512_fmadd_ps(m1, as, sum[r][1]);
+      if (!Symmetric) {
+        sum[r][0] = _mm512_fmadd_ps(m0, as, sum[r][0]);
+        sum[r][1] = _mm512_fmadd_ps(m1, as, sum[r][1]);
+      }
     }
   }
   const uint32_t mask = columns_out >= 32 ? 0xffffffffu : (1u << columns_out) - 1;
@@ -212,26 +225,26 @@ void gemm_tile(const Panel* panel, const Activations* act, size_t first, float* 
   }
 }
 
-template <bool Group16>
+template <bool Group16, bool Symmetric>
 void gemm_all(const Panel* panel, const Activations* act, size_t rows, float* out, size_t out_stride,
               size_t columns_out) {
   size_t r = 0;
-  for (; r + 6 <= rows; r += 6) gemm_tile<6, Group16>(panel, act, r, out, out_stride, columns_out);
+  for (; r + 6 <= rows; r += 6) gemm_tile<6, Group16, Symmetric>(panel, act, r, out, out_stride, columns_out);
   switch (rows - r) {
     case 5:
-      gemm_tile<5, Group16>(panel, act, r, out, out_stride, columns_out);
+      gemm_tile<5, Group16, Symmetric>(panel, act, r, out, out_stride, columns_out);
       break;
     case 4:
-      gemm_tile<4, Group16>(panel, act, r, out, out_stride, columns_out);
+      gemm_tile<4, Group16, Symmetric>(panel, act, r, out, out_stride, columns_out);
       break;
     case 3:
-      gemm_tile<3, Group16>(panel, act, r, out, out_stride, columns_out);
+      gemm_tile<3, Group16, Symmetric>(panel, act, r, out, out_stride, columns_out);
       break;
     case 2:
-      gemm_tile<2, Group16>(panel, act, r, out, out_stride, columns_out);
+      gemm_tile<2, Group16, Symmetric>(panel, act, r, out, out_stride, columns_out);
       break;
     case 1:
-      gemm_tile<1, Group16>(panel, act, r, out, out_stride, columns_out);
+      gemm_tile<1, Group16, Symmetric>(panel, act, r, out, out_stride, columns_out);
       break;
     default:
       break;
@@ -241,9 +254,15 @@ void gemm_all(const Panel* panel, const Activations* act, size_t rows, float* ou
 void gemm_panel(const Panel* panel, const Activations* act, size_t rows, float* out, size_t out_stride,
                 size_t columns_out) {
   if (panel->group == 16) {
-    gemm_all<true>(panel, act, rows, out, out_stride, columns_out);
+    if (panel->zero > 0) {
+      gemm_all<true, true>(panel, act, rows, out, out_stride, columns_out);
+    } else {
+      gemm_all<true, false>(panel, act, rows, out, out_stride, columns_out);
+    }
+  } else if (panel->zero > 0) {
+    gemm_all<false, true>(panel, act, rows, out, out_stride, columns_out);
   } else {
-    gemm_all<false>(panel, act, rows, out, out_stride, columns_out);
+    gemm_all<false, false>(panel, act, rows, out, out_stride, columns_out);
   }
 }
 
