@@ -349,7 +349,7 @@ class EngineImpl final : public Engine {
     }
     const bool decoded = run_batch(model::Mode::kDecode);
     begin_batch();
-    size_t room = static_cast<size_t>(options_.prefill_chunk);
+    size_t room = prompt_room(decoded);
     for (std::unique_ptr<Sequence>& sequence : running_) {
       if (!sequence->prefilling() || room == 0) continue;
       const size_t count = std::min(room, sequence->tokens.size() - sequence->computed);
@@ -357,6 +357,16 @@ class EngineImpl final : public Engine {
       room -= count;
     }
     return run_batch(model::Mode::kPrompt) || decoded;
+  }
+
+  // Prompt rows for this step. Each answer that runs waits for them between two of its tokens.
+  size_t prompt_room(bool beside_decodes) const {
+    const size_t most = static_cast<size_t>(options_.prefill_chunk);
+    if (!beside_decodes || row_seconds_ <= 0) return most;
+    // Few rows cost about as much as some more: a panel of weights is unpacked for however many.
+    constexpr size_t kRowsMin = 16;
+    const double rows = options_.prefill_budget_ms / 1000.0 / row_seconds_;
+    return std::min(most, std::max(kRowsMin, static_cast<size_t>(rows)));
   }
 
   void begin_batch() {
@@ -374,6 +384,10 @@ class EngineImpl final : public Engine {
     if (!outputs_.empty())
       logits = const_cast<float*>(forward_->logits(0, static_cast<int>(outputs_.size())));
     const double seconds = seconds_since(start);
+    if (mode == model::Mode::kPrompt) {
+      const double now = seconds / static_cast<double>(rows_.size());
+      row_seconds_ = row_seconds_ <= 0 ? now : 0.75 * row_seconds_ + 0.25 * now;
+    }
     size_t output = 0;
     size_t prefill_rows = 0;
     for (const Planned& planned : plan_) {
@@ -538,6 +552,7 @@ class EngineImpl final : public Engine {
   std::vector<Planned> plan_;
   SamplerScratch scratch_;
   uint64_t use_clock_ = 0;
+  double row_seconds_ = 0;  // what a prompt row took lately
 
   std::thread prefault_;
   std::thread thread_;
@@ -556,6 +571,8 @@ Status check(const Options& options) {
   if (options.queue_max < 0 || options.queue_max > 4096) return bad("queue", 0, 4096, options.queue_max);
   if (options.prefill_chunk < 1 || options.prefill_chunk > 4096)
     return bad("prefill chunk", 1, 4096, options.prefill_chunk);
+  if (options.prefill_budget_ms < 1 || options.prefill_budget_ms > 60000)
+    return bad("prefill budget", 1, 60000, options.prefill_budget_ms);
   return {};
 }
 

@@ -25,7 +25,8 @@ struct Options {
   int slots = 4;               // sequences decoded together
   std::string kv_type = "q8";  // of the KV cache: "q8" or "f16" (model/kv_cache.h)
   int queue_max = 32;          // requests that wait for a slot; more get kExhausted
-  int prefill_chunk = 256;     // prompt rows per step, so that decodes go on beside a long prompt
+  int prefill_chunk = 256;     // most prompt rows per step
+  int prefill_budget_ms = 30;  // beside running answers only so many rows as take about this long
   std::string alias;           // served model name; empty: the file's name without folder and ".gguf"
 };
 
