@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "route/hybrid_stream.h"
@@ -12,7 +13,7 @@ namespace hedge::route {
 
 // ---- Starting a backend
 
-// The request as it stands now: what was handed on is the start of the assistant's turn.
+// The request as it stands now: what was written is the start of the assistant's turn.
 chat::Request HybridStream::request_from_here() const {
   chat::Request leg = request_;
   leg.assistant_prefix = text_;
@@ -26,7 +27,7 @@ Status HybridStream::go_local(Phase phase) {
       request_.want_confidence || phase == Phase::kLocalHeld ||
       (phase == Phase::kLocal && may_go_upstream_ && core_->policy.confidence.enabled && !forced_);
   const bool resumes = phase == Phase::kLocalResume;
-  if (resumes && !trace_.segments.empty()) leg.heal_prefix = !cut_at_word_end_ && may_end_inside_word(text_);
+  if (resumes && !nothing_written()) leg.heal_prefix = !cut_at_word_end_ && may_end_inside_word(text_);
   Result<std::unique_ptr<chat::Stream>> stream = core_->local.start(leg);
   if (!stream.ok()) return std::move(stream).error();
   if (!open_leg(Side::kLocal, phase, std::move(stream).value())) return {};
@@ -51,7 +52,7 @@ bool HybridStream::go_upstream() {
     return false;
   }
   // The gates have seen the request; the local model's text since then is new.
-  if (core_->policy.personal_data_stays_local && text_.size() > request_.assistant_prefix.size()) {
+  if (core_->policy.personal_data_stays_local && !nothing_written()) {
     const PrivacyFinding finding = judge_privacy(text_);
     if (finding.privacy != Privacy::kClean) {
       because(finding.privacy == Privacy::kFound ? "gate.personal_data" : "gate.unjudged", finding.detail);
@@ -62,7 +63,7 @@ bool HybridStream::go_upstream() {
   chat::Request leg = request_from_here();
   leg.want_confidence = false;
   leg.routing.escalate_after.reset();  // it has happened
-  if (text_.size() > request_.assistant_prefix.size()) leg.heal_prefix = false;
+  if (!nothing_written()) leg.heal_prefix = false;
   prompt_tokens_reserved_ = prompt_tokens_max(leg);
   const int answer_max = leg.max_tokens >= 0 ? leg.max_tokens : core_->policy.upstream_answer_tokens_max;
   if (core_->budget.limited()) leg.max_tokens = answer_max;
@@ -81,7 +82,6 @@ bool HybridStream::go_upstream() {
     core_->count([](Counters& counters) { ++counters.upstream_failed; });
     return false;
   }
-  if (!request_.stop.empty()) upstream_stops_.emplace(request_.stop);
   if (open_leg(Side::kUpstream, Phase::kUpstream, std::move(stream).value())) {
     reservation_.emplace(*std::move(reservation));
   } else {
@@ -94,7 +94,8 @@ bool HybridStream::go_upstream() {
 // meanwhile; next() will see it.
 bool HybridStream::open_leg(Side side, Phase phase, std::unique_ptr<chat::Stream> stream) {
   close_leg(nullptr);
-  leg_ = Leg{side, chat::Started{name(side), backend(side).info().model, 0, 0}, false, 0};
+  leg_ = Leg{side, false, 0};
+  started(side) = chat::Started{name(side), backend(side).info().model, 0, 0};
   phase_ = phase;
   bool opened = false;
   {
@@ -108,6 +109,7 @@ bool HybridStream::open_leg(Side side, Phase phase, std::unique_ptr<chat::Stream
 }
 
 void HybridStream::close_leg(const chat::Usage* reported) {
+  const chat::Started& began = started(leg_.side);
   if (leg_.side == Side::kUpstream) settle_upstream(reported);
   const int completion =
       reported != nullptr && reported->completion_tokens > 0 ? reported->completion_tokens : leg_.tokens;
@@ -120,8 +122,8 @@ void HybridStream::close_leg(const chat::Usage* reported) {
   const bool contributed = reported != nullptr || leg_.tokens > 0;
   if (contributed && !usage_has_prompt_) {
     const bool said = reported != nullptr && reported->prompt_tokens > 0;
-    usage_.prompt_tokens = said ? reported->prompt_tokens : leg_.started.prompt_tokens;
-    usage_.cached_tokens = said ? reported->cached_tokens : leg_.started.cached_tokens;
+    usage_.prompt_tokens = said ? reported->prompt_tokens : began.prompt_tokens;
+    usage_.cached_tokens = said ? reported->cached_tokens : began.cached_tokens;
     usage_has_prompt_ = usage_.prompt_tokens > 0;
   }
   leg_ = Leg{};
@@ -135,8 +137,8 @@ void HybridStream::settle_upstream(const chat::Usage* reported) {
   } else if (leg_.answered) {
     // It worked and did not say how much: the prompt at its bound (or as the local model counted it), the
     // pieces that came.
-    const int64_t prompt =
-        leg_.started.prompt_tokens > 0 ? leg_.started.prompt_tokens : prompt_tokens_reserved_;
+    const int said = started(Side::kUpstream).prompt_tokens;
+    const int64_t prompt = said > 0 ? said : prompt_tokens_reserved_;
     cost = prompt + leg_.tokens;
   }
   trace_.upstream_tokens += cost;
@@ -146,31 +148,61 @@ void HybridStream::settle_upstream(const chat::Usage* reported) {
 
 // ---- Handing on
 
-void HybridStream::announce(Side side) {
+void HybridStream::announce(Side side, const std::string& reason) {
   if (announced_ == side) return;
   if (!announced_) {
-    out_.emplace_back(leg_.started);
+    out_.emplace_back(started(side));
   } else {
-    out_.emplace_back(chat::Switched{name(*announced_), name(side), switch_reason_});
+    out_.emplace_back(chat::Switched{name(*announced_), name(side), reason});
   }
   announced_ = side;
 }
 
-void HybridStream::emit(chat::Delta delta) {
-  if (delta.text.empty() && delta.tokens.empty()) return;
-  announce(leg_.side);
+bool HybridStream::emit(chat::Delta delta) {
+  if (delta.text.empty() && delta.tokens.empty()) return true;
   const int tokens = tokens_in(delta);
   leg_.tokens += tokens;
   answer_tokens_ += tokens;
   text_ += delta.text;
-  chat::append_segment(trace_.segments, name(leg_.side), delta.text.size());
   // An upstream's part ends where it ends, a local one where it was cut.
   if (leg_.side == Side::kUpstream && !delta.text.empty()) cut_at_word_end_ = false;
+  if (withheld_.empty() || withheld_.back().side != leg_.side) {
+    withheld_.push_back(Withheld{leg_.side, switch_reason_, 0, {}});
+  }
+  Withheld& last = withheld_.back();
+  last.bytes += delta.text.size();
+  std::move(delta.tokens.begin(), delta.tokens.end(), std::back_inserter(last.tokens));
+  release(stops_.push(delta.text));
+  if (!stops_.stopped()) return true;
+  finish(chat::Done{});
+  return false;
+}
+
+// Hands on `text`, the beginning of what is withheld, each backend's part as its own; and the tokens of the
+// part where it ends, so that they do not wait for their text.
+void HybridStream::release(std::string_view text) {
+  while (!withheld_.empty()) {
+    Withheld& first = withheld_.front();
+    const size_t bytes = std::min(first.bytes, text.size());
+    hand_on(first.side, first.reason,
+            chat::Delta{std::string(text.substr(0, bytes)), std::exchange(first.tokens, {})});
+    text.remove_prefix(bytes);
+    first.bytes -= bytes;
+    if (first.bytes > 0) return;
+    withheld_.pop_front();
+  }
+}
+
+void HybridStream::hand_on(Side side, const std::string& reason, chat::Delta delta) {
+  if (delta.text.empty() && delta.tokens.empty()) return;
+  announce(side, reason);
+  chat::append_segment(trace_.segments, name(side), delta.text.size());
   out_.emplace_back(std::move(delta));
 }
 
 void HybridStream::finish(chat::Done done) {
-  if (!announced_) announce(leg_.side);
+  if (!stops_.stopped()) release(stops_.flush());  // no stop string came of it
+  if (!announced_) announce(leg_.side, {});
   if (trace_.segments.empty()) {
     trace_.route = leg_.side == Side::kLocal ? "local" : "upstream";
   } else {

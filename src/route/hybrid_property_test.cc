@@ -1,13 +1,16 @@
 // Random answers, cuts, failures and timeouts. Both fakes know the same answer and cut it into pieces each in
-// its own way, so whatever way an answer takes, the joined text must be that answer, byte for byte.
+// its own way, so whatever way an answer takes, the joined text must be that answer, byte for byte, up to the
+// first stop string.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "base/rng.h"
 #include "base/utf8.h"
+#include "chat/stop_filter.h"
 #include "route/fake_backend.h"
 #include "route/router.h"
 
@@ -46,6 +49,31 @@ struct Chances {
   double dies = 0;
 };
 
+// Half of the time a part of the answer, so that it ends there, and one that only begins like a part of it.
+std::vector<std::string> random_stops(Rng& rng, const std::string& answer) {
+  std::vector<size_t> cuts;  // between characters
+  for (size_t position = 0; position < answer.size(); utf8_next(answer, position)) cuts.push_back(position);
+  cuts.push_back(answer.size());
+  const auto part = [&] {
+    const size_t begin = rng.below(cuts.size());
+    const size_t end = std::min(begin + 1 + rng.below(40), cuts.size() - 1);
+    return begin < end ? answer.substr(cuts[begin], cuts[end] - cuts[begin]) : std::string();
+  };
+  std::vector<std::string> stops;
+  if (rng.below(2) == 0) stops.push_back(part() + "\x01");
+  if (rng.below(2) == 0) stops.push_back(part());
+  return stops;
+}
+
+// Where the answer ends by them.
+size_t stopped_at(const std::string& answer, const std::vector<std::string>& stops) {
+  size_t at = answer.size();
+  for (const std::string& stop : stops) {
+    if (!stop.empty()) at = std::min(at, answer.find(stop));
+  }
+  return at;
+}
+
 // A backend that continues `answer` from the request's prefix, with trouble by chance.
 FakeBackend::Plan continue_answer(Rng& rng, const std::string& name, const std::string& prefix,
                                   const std::string& answer, bool local, Chances chances) {
@@ -67,10 +95,13 @@ FakeBackend::Plan continue_answer(Rng& rng, const std::string& name, const std::
     }
     maybe_timeout();
     plan.events.emplace_back(chat::Event(chat::Started{name, "fake", 5, 0}));
+    // As real backends do; one that knows no stop strings must make no difference.
+    chat::StopFilter stops(rng.below(4) == 0 ? std::vector<std::string>() : request.stop);
     const bool unsure_later = rng.below(2) == 0;
     const auto turn = rng.below(pieces.size() + 1);
-    for (size_t i = 0; i < pieces.size(); ++i) {
+    for (size_t i = 0; i < pieces.size() && !stops.stopped(); ++i) {
       maybe_timeout();
+      pieces[i] = stops.push(pieces[i]);
       const float margin = unsure_later && i >= turn ? 0.01f : static_cast<float>(rng.uniform());
       plan.events.emplace_back(
           chat::Event(local ? token_delta(pieces[i], margin, static_cast<float>(4 * rng.uniform()))
@@ -80,6 +111,7 @@ FakeBackend::Plan continue_answer(Rng& rng, const std::string& name, const std::
     if (dies) {
       plan.events.emplace_back(make_error(ErrorCode::kUnavailable, "cut"));
     } else {
+      plan.events.emplace_back(chat::Event(chat::Delta{stops.flush(), {}}));
       plan.events.emplace_back(chat::Event(chat::Done{chat::FinishReason::kStop, {}, nullptr}));
     }
     return plan;
@@ -103,7 +135,7 @@ Policy random_policy(Rng& rng) {
 }
 
 TEST(HybridProperty, NoByteIsLostOrDoubledWhateverHappens) {
-  uint64_t mixed = 0, upstream_only = 0, errors = 0, resumed = 0, kept = 0;
+  uint64_t mixed = 0, upstream_only = 0, errors = 0, resumed = 0, kept = 0, border_stops = 0;
   for (int round = 0; round < kAnswers; ++round) {
     SCOPED_TRACE("seed " + std::to_string(round));
     Rng rng(static_cast<uint64_t>(round));
@@ -118,6 +150,8 @@ TEST(HybridProperty, NoByteIsLostOrDoubledWhateverHappens) {
     const bool personal = rng.below(8) == 0;
     request.messages = {{chat::Role::kUser, personal ? "I am jane@example.com" : "Hello", ""}};
     request.assistant_prefix = prefix;
+    if (rng.below(2) == 0) request.stop = random_stops(rng, answer);
+    const size_t end = stopped_at(answer, request.stop);
     request.routing.private_session = rng.below(10) == 0;
     request.routing.route = static_cast<chat::Route>(rng.below(3));
     if (rng.below(3) == 0) request.routing.escalate_after = static_cast<int>(rng.below(10));
@@ -173,8 +207,15 @@ TEST(HybridProperty, NoByteIsLostOrDoubledWhateverHappens) {
     EXPECT_EQ(local.running() + upstream.running(), 0);
     EXPECT_TRUE(utf8_valid(text));
     if (done) {
-      EXPECT_EQ(text, answer);
+      EXPECT_EQ(text, answer.substr(0, end));
+      // A backend took over within the stop string.
+      for (const auto* fake : {&local, &upstream}) {
+        for (const chat::Request& leg : fake->requests()) {
+          border_stops += end < answer.size() && leg.assistant_prefix.size() > prefix.size() + end ? 1 : 0;
+        }
+      }
     } else {
+      EXPECT_LE(text.size(), end);
       EXPECT_EQ(answer.compare(0, text.size(), text), 0);
       EXPECT_TRUE(local_fails);
       ++errors;
@@ -193,6 +234,7 @@ TEST(HybridProperty, NoByteIsLostOrDoubledWhateverHappens) {
   EXPECT_GT(errors, 50u);
   EXPECT_GT(resumed, 200u);
   EXPECT_GT(kept, 300u);
+  EXPECT_GT(border_stops, 20u);
 }
 
 // With room to wait, no switch to the upstream leaves a letter before it and a letter after it.

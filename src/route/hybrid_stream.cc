@@ -64,6 +64,7 @@ HybridStream::HybridStream(std::shared_ptr<Core> core, const chat::Request& requ
       request_(request),
       forced_(request.routing.escalate_after.has_value()),
       text_(request.assistant_prefix),
+      stops_(request.stop),
       monitor_(core_->policy.confidence) {
   trace_.id = request.id;
   trace_.session = request.routing.session;
@@ -180,9 +181,8 @@ Result<chat::Event> HybridStream::next(Deadline deadline) {
       continue;
     }
     leg_.answered = true;
-    if (auto* started = std::get_if<chat::Started>(&event.value())) {
-      leg_.started = std::move(*started);
-      if (leg_.side == Side::kLocal) local_started_ = leg_.started;
+    if (auto* said = std::get_if<chat::Started>(&event.value())) {
+      started(leg_.side) = std::move(*said);
     } else if (auto* delta = std::get_if<chat::Delta>(&event.value())) {
       on_delta(std::move(*delta));
     } else if (auto* done = std::get_if<chat::Done>(&event.value())) {
@@ -203,16 +203,7 @@ void HybridStream::on_delta(chat::Delta delta) {
     case Phase::kSeekWordEnd:
       seek_word_end(std::move(delta));
       return;
-    case Phase::kUpstream: {
-      if (!upstream_stops_) {
-        emit(std::move(delta));
-        return;
-      }
-      delta.text = upstream_stops_->push(delta.text);
-      emit(std::move(delta));
-      if (upstream_stops_->stopped()) finish(chat::Done{});
-      return;
-    }
+    case Phase::kUpstream:
     case Phase::kLocalResume:
       emit(std::move(delta));
       return;
@@ -232,10 +223,9 @@ void HybridStream::on_done(chat::Done done) {
       finish(std::move(done));
       return;
     case Phase::kUpstream:
-      if (upstream_stops_) emit(chat::Delta{upstream_stops_->flush(), {}});
       // In mid-answer an end without text is an end. As the whole answer it is what a broken endpoint gives,
       // and the local model can do better than nothing.
-      if (trace_.segments.empty() && leg_.tokens == 0 && done.reason == chat::FinishReason::kStop) {
+      if (nothing_written() && leg_.tokens == 0 && done.reason == chat::FinishReason::kStop) {
         on_failure(make_error(ErrorCode::kUnavailable, "expected an answer, got an empty one"));
         return;
       }
@@ -308,7 +298,9 @@ void HybridStream::release_held() {
   phase_ = Phase::kLocal;
   std::deque<chat::Delta> held = std::move(held_);
   held_.clear();
-  for (chat::Delta& delta : held) emit(std::move(delta));
+  for (chat::Delta& delta : held) {
+    if (!emit(std::move(delta))) return;
+  }
   if (held_done_) {
     chat::Done done = *std::move(held_done_);
     held_done_.reset();
@@ -333,8 +325,7 @@ void HybridStream::follow_local(chat::Delta delta) {
       seek = true;
     }
   }
-  emit(std::move(delta));
-  if (!seek) return;
+  if (!emit(std::move(delta)) || !seek) return;
   phase_ = Phase::kSeekWordEnd;
   word_wait_ = 0;
 }
@@ -344,13 +335,13 @@ void HybridStream::seek_word_end(chat::Delta delta) {
       delta.text.empty() ? std::nullopt : word_end_in(tail_of(text_), delta.text);
   if (cut) {
     // A piece of several words is cut; its tokens stay with the part that may never be handed on.
-    if (*cut > 0) emit(chat::Delta{delta.text.substr(0, *cut), {}});
+    if (*cut > 0 && !emit(chat::Delta{delta.text.substr(0, *cut), {}})) return;
     delta.text.erase(0, *cut);
     switch_to_upstream(std::move(delta), true);
     return;
   }
   word_wait_ += tokens_in(delta);
-  emit(std::move(delta));
+  if (!emit(std::move(delta))) return;
   if (word_wait_ >= core_->policy.word_end_wait_tokens) switch_to_upstream(chat::Delta{}, false);
 }
 
@@ -366,13 +357,12 @@ void HybridStream::switch_to_upstream(chat::Delta rest, bool at_word_end) {
   emit(std::move(rest));
 }
 
-// The upstream is gone. What it held back for a stop string was never handed on and is written again.
+// The upstream is gone.
 void HybridStream::resume_local() {
-  upstream_stops_.reset();
   switch_reason_ = "upstream.failed";
-  if (held_done_ && trace_.segments.empty()) {  // the local answer had ended before it was judged
+  if (held_done_ && nothing_written()) {  // the local answer had ended before it was judged
     close_leg(nullptr);
-    leg_ = Leg{Side::kLocal, local_started_, true, 0};
+    leg_ = Leg{Side::kLocal, true, 0};
     because("local.resumed", "from its first answer");
     core_->count([](Counters& counters) { ++counters.resumed_local; });
     release_held();

@@ -9,8 +9,10 @@
 //          <--------+
 //
 // Invariants
-// - What was handed on is never taken back; a backend that takes over is given exactly those bytes as
-// assistant_prefix.
+// - What was handed on is never taken back. A backend that takes over is given as assistant_prefix those
+// bytes and what the stop filter still holds of the text before.
+// - Stop strings end the joined text, whoever wrote which part of them: a backend sees its own part alone.
+// Text that may begin one is held back, and stays the part of the backend that wrote it.
 // - At most one switch to the upstream and one back. A backend that fails to start leaves no mark in the
 // stream.
 // - Started and Switched are handed on when the first piece of their backend is there, so a backend that dies
@@ -24,6 +26,7 @@
 // guards what cancel() touches: `inner_` as a pointer, and `cancelled_` where a new inner stream is put in.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -65,9 +68,16 @@ class HybridStream final : public chat::Stream {
   // One backend's part of the answer while it runs.
   struct Leg {
     Side side = Side::kLocal;
-    chat::Started started;
     bool answered = false;  // any event came
-    int tokens = 0;         // handed on; an upstream's pieces count as one each
+    int tokens = 0;         // taken; an upstream's pieces count as one each
+  };
+
+  // Text of one backend that the stop filter holds back.
+  struct Withheld {
+    Side side = Side::kLocal;
+    std::string reason;  // for Switched, should this be the first of its part that is handed on
+    size_t bytes = 0;
+    std::vector<chat::TokenInfo> tokens;
   };
 
   HybridStream(std::shared_ptr<Core> core, const chat::Request& request);
@@ -97,13 +107,17 @@ class HybridStream final : public chat::Stream {
   void resume_local();
 
   // Handing on.
-  void announce(Side side);
-  void emit(chat::Delta delta);
+  void announce(Side side, const std::string& reason);
+  bool emit(chat::Delta delta);  // false: a stop string ended the answer
+  void release(std::string_view text);
+  void hand_on(Side side, const std::string& reason, chat::Delta delta);
   void finish(chat::Done done);
   void fail(Error error);
   void end();
 
   const chat::Backend& backend(Side side) const;
+  chat::Started& started(Side side) { return started_[static_cast<size_t>(side)]; }
+  bool nothing_written() const { return text_.size() == request_.assistant_prefix.size(); }
   std::string name(Side side) const;
   void note(std::string_view what, std::string detail, double value = 0, double threshold = 0);
   void because(std::string_view what, std::string detail, double value = 0, double threshold = 0);
@@ -123,9 +137,11 @@ class HybridStream final : public chat::Stream {
   bool upstream_failed_ = false;
 
   Leg leg_;
-  chat::Started local_started_;
+  std::array<chat::Started, 2> started_;  // by Side, of its last leg
   std::optional<Side> announced_;
-  std::string text_;  // the request's prefix, then all that was emitted
+  std::string text_;  // the request's prefix, then all that was written, withheld text too
+  chat::StopFilter stops_;
+  std::deque<Withheld> withheld_;  // what `stops_` holds; neighbours have different sides
   int answer_tokens_ = 0;
   int word_wait_ = 0;            // tokens that passed while the end of a word was sought
   bool cut_at_word_end_ = true;  // how the last switch left the text
@@ -133,7 +149,6 @@ class HybridStream final : public chat::Stream {
   std::deque<chat::Delta> held_;
   std::optional<chat::Done> held_done_;  // the local answer ended while it was held
   Deadline hold_until_ = kNoDeadline;
-  std::optional<chat::StopFilter> upstream_stops_;
   std::optional<Budget::Reservation> reservation_;
   int64_t prompt_tokens_reserved_ = 0;
 

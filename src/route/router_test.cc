@@ -406,6 +406,41 @@ TEST(Router, AnUpstreamThatIgnoresStopStringsIsStopped) {
   EXPECT_EQ(pair.upstream.running(), 0);
 }
 
+TEST(Router, AStopStringOverABorderEndsTheAnswer) {
+  // Local writes " The", the upstream " Danube is": neither sees the stop string whole.
+  Pair pair(words({"Rivers:", " The", " Rhine", " flows"}),
+            upstream_words({"Rivers: The", " Dan", "ube", " is long"}));
+  chat::Request request = ask();
+  request.stop = {"The Danube is"};
+  request.routing.escalate_after = 2;
+  Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.text, "Rivers: ");
+  EXPECT_EQ(answer.segments(), "local:8");
+  EXPECT_EQ(answer.done->reason, chat::FinishReason::kStop);
+  EXPECT_TRUE(answer.switched.empty());
+  EXPECT_EQ(pair.local.running() + pair.upstream.running(), 0);
+  // Text that only began like one is handed on as its writer's.
+  request.stop = {"The Danube was"};
+  answer = pair.answer(request);
+  EXPECT_EQ(answer.text, "Rivers: The Danube is long");
+  EXPECT_EQ(answer.segments(), "local:11 cloud:15");
+  ASSERT_EQ(answer.switched.size(), 1u);
+  EXPECT_EQ(answer.switched[0].reason, "forced");
+}
+
+TEST(Router, AStopStringOverTheBorderBackEndsTheAnswer) {
+  Script dying = upstream_words({"one", " two E", "ND"});
+  dying.dies_after = 2;
+  Pair pair(words({"one", " two E", "ND", " three"}), dying);
+  chat::Request request = ask();
+  request.stop = {"END"};
+  request.routing.route = chat::Route::kUpstream;
+  const Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.text, "one two ");
+  EXPECT_EQ(answer.segments(), "cloud:8");
+  EXPECT_EQ(answer.done->reason, chat::FinishReason::kStop);
+}
+
 // ---- Failures of the local backend
 
 TEST(Router, LocalThatIsFullGoesUpstreamIfTheGatesAllow) {
