@@ -113,7 +113,10 @@ Status HybridStream::begin() {
   const bool from_the_start = forced_ && *request_.routing.escalate_after <= 0;
   if (gate.effect == Effect::kGoUpstream || (may_go_upstream_ && from_the_start)) {
     if (gate.effect == Effect::kOpen) because("forced", "before the first token");
-    if (go_upstream()) return {};
+    if (go_upstream()) {
+      if (gate.effect == Effect::kOpen) core_->count([](Counters& counters) { ++counters.escalated_first; });
+      return {};
+    }
     return go_local(Phase::kLocalResume);
   }
   const Confidence& rule = core_->policy.confidence;

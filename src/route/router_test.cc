@@ -280,6 +280,12 @@ TEST(Router, ForcedAtZeroNeverStartsTheLocalModel) {
   EXPECT_EQ(answer.text, kParisText);
   EXPECT_EQ(answer.segments(), "cloud:31");
   EXPECT_TRUE(pair.local.requests().empty());
+  EXPECT_EQ(pair.router->counters().escalated_first, 1u);
+  // What the request sends there itself is no escalation.
+  request.routing.route = chat::Route::kUpstream;
+  pair.answer(request);
+  EXPECT_EQ(pair.router->counters().escalated_first, 1u);
+  EXPECT_EQ(pair.router->counters().upstream, 2u);
 }
 
 TEST(Router, APieceOfSeveralWordsIsCutAtTheFirstEnd) {
