@@ -57,9 +57,18 @@ struct BlockQ6_K {
   int8_t scales[16];
   uint16_t d;  // f16
 };
+// w = d * kIq4Values[q], the nibbles lying as in Q4_0.
+struct BlockIQ4_NL {
+  uint16_t d;  // f16
+  uint8_t qs[16];
+};
+// What the nibbles of the IQ4 types stand for: steps that widen away from zero, as weights thin out. Not
+// `inline`: a kernel level may share no symbol.
+constexpr int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 static_assert(sizeof(BlockQ4_0) == 18 && sizeof(BlockQ4_1) == 20 && sizeof(BlockQ5_0) == 22);
 static_assert(sizeof(BlockQ5_1) == 24 && sizeof(BlockQ8_0) == 34);
 static_assert(sizeof(BlockQ4_K) == 144 && sizeof(BlockQ5_K) == 176 && sizeof(BlockQ6_K) == 210);
+static_assert(sizeof(BlockIQ4_NL) == 18);
 
 }  // namespace hedge::quant

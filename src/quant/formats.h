@@ -11,6 +11,8 @@ namespace hedge::quant {
 #define HEDGE_QUANT_TYPE(enumerator, gguf_id, name, block, values, suffix) \
   void dequantize_##suffix(const void* blocks, float* out, size_t count);  \
   void quantize_##suffix(const float* values_in, void* blocks, size_t value_count);
+#define HEDGE_QUANT_READ_TYPE(enumerator, gguf_id, name, block, values, suffix) \
+  void dequantize_##suffix(const void* blocks, float* out, size_t count);
 #include "quant/type_list.inc"
 #undef HEDGE_QUANT_TYPE
 

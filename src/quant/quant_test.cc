@@ -110,6 +110,8 @@ double error_max(Type type) {
       return 0.08;
     case Type::kQ6_K:
       return 0.06;
+    case Type::kIQ4_NL:
+      break;  // only read
   }
   return 0;
 }

@@ -9,6 +9,8 @@ namespace {
 constexpr TypeInfo kTypes[kTypeCount] = {
 #define HEDGE_QUANT_TYPE(enumerator, gguf_id, name, block, values, suffix) \
   {Type::enumerator, gguf_id, name, values, sizeof(block), dequantize_##suffix, quantize_##suffix},
+#define HEDGE_QUANT_READ_TYPE(enumerator, gguf_id, name, block, values, suffix) \
+  {Type::enumerator, gguf_id, name, values, sizeof(block), dequantize_##suffix, nullptr},
 #include "quant/type_list.inc"
 #undef HEDGE_QUANT_TYPE
 };
@@ -21,13 +23,12 @@ struct ForeignType {
 // The ids of the standard (enum ggml_type in ggml.h) that Hedge does not read; 4, 5, 31 to 33 and 36 to 38
 // were withdrawn.
 constexpr ForeignType kForeignTypes[] = {
-    {4, "Q4_2"},        {5, "Q4_3"},        {9, "Q8_1"},        {10, "Q2_K"},    {11, "Q3_K"},
-    {15, "Q8_K"},       {16, "IQ2_XXS"},    {17, "IQ2_XS"},     {18, "IQ3_XXS"}, {19, "IQ1_S"},
-    {20, "IQ4_NL"},     {21, "IQ3_S"},      {22, "IQ2_S"},      {23, "IQ4_XS"},  {24, "I8"},
-    {25, "I16"},        {26, "I32"},        {27, "I64"},        {28, "F64"},     {29, "IQ1_M"},
-    {31, "Q4_0_4_4"},   {32, "Q4_0_4_8"},   {33, "Q4_0_8_8"},   {34, "TQ1_0"},   {35, "TQ2_0"},
-    {36, "IQ4_NL_4_4"}, {37, "IQ4_NL_4_8"}, {38, "IQ4_NL_8_8"}, {39, "MXFP4"},   {40, "NVFP4"},
-    {41, "Q1_0"},
+    {4, "Q4_2"},        {5, "Q4_3"},        {9, "Q8_1"},    {10, "Q2_K"},    {11, "Q3_K"},
+    {15, "Q8_K"},       {16, "IQ2_XXS"},    {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"},
+    {21, "IQ3_S"},      {22, "IQ2_S"},      {23, "IQ4_XS"}, {24, "I8"},      {25, "I16"},
+    {26, "I32"},        {27, "I64"},        {28, "F64"},    {29, "IQ1_M"},   {31, "Q4_0_4_4"},
+    {32, "Q4_0_4_8"},   {33, "Q4_0_8_8"},   {34, "TQ1_0"},  {35, "TQ2_0"},   {36, "IQ4_NL_4_4"},
+    {37, "IQ4_NL_4_8"}, {38, "IQ4_NL_8_8"}, {39, "MXFP4"},  {40, "NVFP4"},   {41, "Q1_0"},
 };
 
 }  // namespace

@@ -14,8 +14,10 @@ FOLDER = pathlib.Path(__file__).parent
 RNG = np.random.Generator(np.random.PCG64(20240607))
 READ = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"]
 WRITTEN = ["F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"]
+ADDED = ["IQ4_NL"]  # read as well; last, so that the others keep their random numbers
 # Where the f16 scales lie in a block.
-SCALES = {"Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}
+SCALES = {"Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
+          "IQ4_NL": [0]}
 
 
 def random_blocks(name, count):
@@ -51,13 +53,19 @@ def write(path, what, blocks, values):
     path.write_text("\n".join([head, *rows]) + "\n")
 
 
-for name in READ:
-    blocks = random_blocks(name, 24 if name in ("F32", "F16", "BF16") else 2 if name.endswith("K") else 6)
+def write_read(name):
+    blocks = random_blocks(name, 24 if name in ("F32", "F16", "BF16") else 2 if gguf.GGML_QUANT_SIZES[Type[name]][0] == 256 else 6)
     raw = blocks.reshape(-1).view(np.float16 if name == "F16" else np.float32 if name == "F32" else np.uint8)
     shaped = raw.reshape(len(blocks), -1)
     values = gguf.dequantize(shaped, Type[name])
     write(FOLDER / f"dequantize_{name.lower()}.txt", f"{name} blocks and the values they decode to", blocks, values)
+
+
+for name in READ:
+    write_read(name)
 for name in WRITTEN:
     values = random_values(name, 24 if name in ("F16", "BF16") else 8)
     blocks = gguf.quantize(values, Type[name]).reshape(len(values), -1).view(np.uint8)
     write(FOLDER / f"quantize_{name.lower()}.txt", f"{name} blocks that the values are encoded to", blocks, values)
+for name in ADDED:
+    write_read(name)
