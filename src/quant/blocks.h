@@ -65,10 +65,18 @@ struct BlockIQ4_NL {
 // What the nibbles of the IQ4 types stand for: steps that widen away from zero, as weights thin out. Not
 // `inline`: a kernel level may share no symbol.
 constexpr int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+// Eight groups of 32, each as in IQ4_NL: w = d * (sc[g] - 32) * kIq4Values[q]. Bits 0 to 3 of sc[g] are
+// nibble g of g of scales_l, bits 4 and 5 are bits 2g and 2g + 1 of scales_h.
+struct BlockIQ4_XS {
+  uint16_t d;  // f16
+  uint16_t scales_h;
+  uint8_t scales_l[4];
+  uint8_t qs[128];
+};
 
 static_assert(sizeof(BlockQ4_0) == 18 && sizeof(BlockQ4_1) == 20 && sizeof(BlockQ5_0) == 22);
 static_assert(sizeof(BlockQ5_1) == 24 && sizeof(BlockQ8_0) == 34);
 static_assert(sizeof(BlockQ4_K) == 144 && sizeof(BlockQ5_K) == 176 && sizeof(BlockQ6_K) == 210);
-static_assert(sizeof(BlockIQ4_NL) == 18);
+static_assert(sizeof(BlockIQ4_NL) == 18 && sizeof(BlockIQ4_XS) == 136);
 
 }  // namespace hedge::quant

@@ -111,6 +111,7 @@ double error_max(Type type) {
     case Type::kQ6_K:
       return 0.06;
     case Type::kIQ4_NL:
+    case Type::kIQ4_XS:
       break;  // only read
   }
   return 0;
