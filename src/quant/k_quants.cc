@@ -1,5 +1,5 @@
-// Q4_K, Q5_K, Q6_K: super-blocks of 256 values whose groups have quantised scales of their own. Reading;
-// k_quantize.cc writes.
+// Q3_K, Q4_K, Q5_K, Q6_K: super-blocks of 256 values whose groups have quantised scales of their own.
+// Reading; k_quantize.cc writes all but Q3_K.
 #include "base/bytes.h"
 #include "quant/formats.h"
 #include "quant/k_scales.h"
@@ -26,6 +26,18 @@ void write_group(const Block& b, size_t g, float* y, Quant q) {
 }
 
 }  // namespace
+
+void dequantize_q3_k(const void* blocks, float* out, size_t count) {
+  for_each_block<BlockQ3_K>(blocks, out, count, [](const BlockQ3_K& b, float* y) {
+    const float d = f16_to_f32(b.d);
+    for (size_t v = 0; v < kBlockValues; ++v) {
+      const size_t g = v / 16, half = v / 128, quarter = v % 128 / 32, i = v % 32;
+      const int scale = (b.scales[g % 8] >> 4 * (g / 8) & 15) | (b.scales[8 + g % 4] >> 2 * (g / 4) & 3) << 4;
+      const int q = (b.qs[32 * half + i] >> 2 * quarter & 3) | (b.hmask[i] >> (4 * half + quarter) & 1) << 2;
+      y[v] = d * static_cast<float>(scale - 32) * static_cast<float>(q - 4);
+    }
+  });
+}
 
 // Groups 2p and 2p + 1 are the low and high nibbles of qs[32 p .. 32 p + 31].
 void dequantize_q4_k(const void* blocks, float* out, size_t count) {
