@@ -26,7 +26,7 @@ const std::vector<StoredType>& stored_types() {
       {Type::kQ4_0, 32, {0}},    {Type::kQ4_1, 32, {0, 2}}, {Type::kQ5_0, 32, {0}},
       {Type::kQ5_1, 32, {0, 2}}, {Type::kQ8_0, 32, {0}},    {Type::kQ4_K, 32, {0, 2}},
       {Type::kQ5_K, 32, {0, 2}}, {Type::kQ6_K, 16, {208}},  {Type::kIQ4_NL, 32, {0}},
-      {Type::kIQ4_XS, 32, {0}},  {Type::kQ3_K, 16, {108}},
+      {Type::kIQ4_XS, 32, {0}},  {Type::kQ3_K, 16, {108}},  {Type::kQ2_K, 16, {80, 82}},
   };
   return types;
 }

@@ -19,18 +19,18 @@ inline constexpr size_t kActGroup = 32;  // activations per scale
 inline constexpr size_t kRowPad =
     64;  // unpacked rows and activation rows are zero-padded to this many values
 inline constexpr size_t kColumnsMax = 65536;  // widest matrix that a row buffer is made for
-inline constexpr size_t kTypes = 14;          // entries of quant/type_list.inc (checked in dispatch.cc)
+inline constexpr size_t kTypes = 15;          // entries of quant/type_list.inc (checked in dispatch.cc)
 
 // By quant::Type: the largest unpacked value. Levels without a 32-bit dot product sum in 16 bits for as long
 // as it allows. The float types have none.
-inline constexpr uint8_t kUnpackedMax[kTypes] = {0, 0, 15, 15, 31, 31, 255, 7, 15, 31, 63, 255, 255, 0};
+inline constexpr uint8_t kUnpackedMax[kTypes] = {0, 0, 15, 15, 31, 31, 255, 3, 7, 15, 31, 63, 255, 255, 0};
 
 // By quant::Type: how many unpacked values share a scale and a minimum. The float types have neither.
-inline constexpr uint8_t kUnpackedGroup[kTypes] = {0, 0, 32, 32, 32, 32, 32, 16, 32, 32, 16, 32, 32, 0};
+inline constexpr uint8_t kUnpackedGroup[kTypes] = {0, 0, 32, 32, 32, 32, 32, 16, 16, 32, 32, 16, 32, 32, 0};
 
 // By quant::Type: 1 + the logarithm of the value that stands for zero, where every minimum is -2^that times
 // the scale; 0 where minimums are stored. Levels may then put the minimum into their integer sums.
-inline constexpr uint8_t kUnpackedZero[kTypes] = {0, 0, 4, 0, 5, 0, 8, 3, 0, 0, 6, 8, 8, 0};
+inline constexpr uint8_t kUnpackedZero[kTypes] = {0, 0, 4, 0, 5, 0, 8, 0, 3, 0, 0, 6, 8, 8, 0};
 
 // Rows of activations, quantised. Row r: q + r * q_stride, and so on. Padding is zero.
 struct Activations {

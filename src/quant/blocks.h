@@ -38,6 +38,13 @@ struct BlockQ8_0 {
   uint16_t d;  // f16
   int8_t qs[32];
 };
+// Sixteen groups of 16: w = d * sc[g] * q - dmin * mn[g]; sc is the low nibble of scales[g], mn the high one.
+// Value 32 j + i of half h (128 values) is bits 2j and 2j + 1 of qs[32 h + i].
+struct BlockQ2_K {
+  uint8_t scales[16];
+  uint8_t qs[64];
+  uint16_t d, dmin;  // f16
+};
 // Sixteen groups of 16: w = d * (sc[g] - 32) * (q - 4). Bits 0 and 1 of value 32 j + i of half h (128 values)
 // are bits 2j and 2j + 1 of qs[32 h + i], bit 2 is bit 4h + j of hmask[i]. Bits 0 to 3 of sc[g] are the low
 // (g < 8) or high nibble of scales[g % 8], bits 4 and 5 are bits 2 (g / 4) and the next of scales[8 + g % 4].
@@ -85,8 +92,8 @@ struct BlockIQ4_XS {
 
 static_assert(sizeof(BlockQ4_0) == 18 && sizeof(BlockQ4_1) == 20 && sizeof(BlockQ5_0) == 22);
 static_assert(sizeof(BlockQ5_1) == 24 && sizeof(BlockQ8_0) == 34);
-static_assert(sizeof(BlockQ3_K) == 110 && sizeof(BlockQ4_K) == 144 && sizeof(BlockQ5_K) == 176 &&
-              sizeof(BlockQ6_K) == 210);
+static_assert(sizeof(BlockQ2_K) == 84 && sizeof(BlockQ3_K) == 110 && sizeof(BlockQ4_K) == 144 &&
+              sizeof(BlockQ5_K) == 176 && sizeof(BlockQ6_K) == 210);
 static_assert(sizeof(BlockIQ4_NL) == 18 && sizeof(BlockIQ4_XS) == 136);
 
 }  // namespace hedge::quant

@@ -1,5 +1,5 @@
-// Q3_K, Q4_K, Q5_K, Q6_K: super-blocks of 256 values whose groups have quantised scales of their own.
-// Reading; k_quantize.cc writes all but Q3_K.
+// Q2_K, Q3_K, Q4_K, Q5_K, Q6_K: super-blocks of 256 values whose groups have quantised scales of their own.
+// Reading; k_quantize.cc writes all but Q2_K and Q3_K.
 #include "base/bytes.h"
 #include "quant/formats.h"
 #include "quant/k_scales.h"
@@ -26,6 +26,18 @@ void write_group(const Block& b, size_t g, float* y, Quant q) {
 }
 
 }  // namespace
+
+void dequantize_q2_k(const void* blocks, float* out, size_t count) {
+  for_each_block<BlockQ2_K>(blocks, out, count, [](const BlockQ2_K& b, float* y) {
+    const float d = f16_to_f32(b.d), dmin = f16_to_f32(b.dmin);
+    for (size_t v = 0; v < kBlockValues; ++v) {
+      const size_t half = v / 128, quarter = v % 128 / 32, i = v % 32;
+      const float scale = d * static_cast<float>(b.scales[v / 16] & 15);
+      const float minimum = dmin * static_cast<float>(b.scales[v / 16] >> 4);
+      y[v] = scale * static_cast<float>(b.qs[32 * half + i] >> 2 * quarter & 3) - minimum;
+    }
+  });
+}
 
 void dequantize_q3_k(const void* blocks, float* out, size_t count) {
   for_each_block<BlockQ3_K>(blocks, out, count, [](const BlockQ3_K& b, float* y) {

@@ -110,6 +110,7 @@ double error_max(Type type) {
       return 0.08;
     case Type::kQ6_K:
       return 0.06;
+    case Type::kQ2_K:
     case Type::kQ3_K:
     case Type::kIQ4_NL:
     case Type::kIQ4_XS:

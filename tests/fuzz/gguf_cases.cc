@@ -12,7 +12,7 @@ constexpr uint64_t kHuge = ~uint64_t{0};
 
 // GGUF value types and tensor types by number, as a broken file would hold them: not the reader's enums.
 enum : uint32_t { kUint8 = 0, kUint32 = 4, kInt32 = 5, kBool = 7, kString = 8, kArray = 9, kUint64 = 10 };
-enum : uint32_t { kF32 = 0, kQ4_0 = 2, kQ2_K = 10 };
+enum : uint32_t { kF32 = 0, kQ4_0 = 2, kIQ2_XXS = 16 };
 
 // Writes fields one after the other, right or wrong.
 class Raw {
@@ -184,8 +184,8 @@ void add_tensors(Cases& cases) {
                 "the size or offset of tensor 'b' exceeds 64 bits");
   cases.unsupported("unknown_type", one().tensor("t", {32}, 99, 0).pad().zeros(128),
                     "tensor 't' has type 99, expected one of F32, F16, Q4_0,");
-  cases.unsupported("unsupported_type", one().tensor("t", {256}, kQ2_K, 0).pad().zeros(128),
-                    "tensor 't' has Q2_K, expected one of F32, F16, Q4_0,");
+  cases.unsupported("unsupported_type", one().tensor("t", {256}, kIQ2_XXS, 0).pad().zeros(128),
+                    "tensor 't' has IQ2_XXS, expected one of F32, F16, Q4_0,");
   cases.corrupt("columns_not_multiple_of_block", one().tensor("t", {33, 32}, kQ4_0, 0).pad().zeros(1024),
                 "tensor 't' has rows of 33 values, expected a multiple of 32 for Q4_0");
   cases.corrupt("duplicate_tensor",

@@ -14,10 +14,10 @@ FOLDER = pathlib.Path(__file__).parent
 RNG = np.random.Generator(np.random.PCG64(20240607))
 READ = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"]
 WRITTEN = ["F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"]
-ADDED = ["IQ4_NL", "IQ4_XS", "Q3_K"]  # read as well; last, so that the others keep their random numbers
+ADDED = ["IQ4_NL", "IQ4_XS", "Q3_K", "Q2_K"]  # read as well; last, so that the others keep their random numbers
 # Where the f16 scales lie in a block.
 SCALES = {"Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
-          "IQ4_NL": [0], "IQ4_XS": [0], "Q3_K": [108]}
+          "IQ4_NL": [0], "IQ4_XS": [0], "Q3_K": [108], "Q2_K": [80, 82]}
 
 
 def random_blocks(name, count):
