@@ -34,6 +34,8 @@ const char* to_string(FinishReason reason) {
       return "stop";
     case FinishReason::kLength:
       return "length";
+    case FinishReason::kContentFilter:
+      return "content_filter";
   }
   return "stop";
 }

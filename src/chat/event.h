@@ -12,8 +12,8 @@
 
 namespace hedge::chat {
 
-enum class FinishReason : uint8_t { kStop, kLength };
-const char* to_string(FinishReason reason);  // "stop", "length"
+enum class FinishReason : uint8_t { kStop, kLength, kContentFilter };
+const char* to_string(FinishReason reason);  // "stop", "length", "content_filter"
 
 struct Usage {
   int prompt_tokens = 0;

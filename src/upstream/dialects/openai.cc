@@ -79,7 +79,7 @@ Result<HttpRequest> encode(const chat::Request& request, std::string_view model,
     if (request.top_logprobs >= 0) body["logprobs"] = std::min(request.top_logprobs, kTopLogprobsMax);
     if (request.max_tokens >= 0) body["max_tokens"] = request.max_tokens;
   } else {
-    if (request.messages.empty()) {
+    if (request.messages.empty() && start.empty()) {
       return make_error(ErrorCode::kInvalidArgument, "messages: expected at least one, got none", "messages");
     }
     http.path = "/v1/chat/completions";
@@ -295,8 +295,10 @@ Status read_choice(const Json& choice, Decoded& out) {
   if (!delta.is_null() && !delta.is_object()) return wrong_type("choices[0].delta", "an object", delta);
   HEDGE_TRY(append_text(member(delta, "content"), "choices[0].delta.content", out.text));
   HEDGE_TRY(append_text(member(choice, "text"), "choices[0].text", out.text));
+  // A model that declines in words has answered: to ask another one would be to go behind its back.
+  out.text += string_or_empty(member(delta, "refusal"));
   out.tokens = tokens_of(member(choice, "logprobs"));
-  for (const char* silent : {"reasoning_content", "reasoning", "tool_calls", "refusal"}) {
+  for (const char* silent : {"reasoning_content", "reasoning", "tool_calls"}) {
     const Json& value = member(delta, silent);
     out.progress |=
         !value.is_null() && !value.empty() && !(value.is_string() && string_or_empty(value).empty());
@@ -304,11 +306,11 @@ Status read_choice(const Json& choice, Decoded& out) {
   out.progress |= !out.text.empty();
   const Json& reason = member(choice, "finish_reason");
   if (reason.is_string()) {
-    // Every other reason ("stop", "eos", "tool_calls", "content_filter") means that the endpoint has no more
-    // to say.
+    // Every other reason ("stop", "eos", "tool_calls") means that the endpoint has no more to say.
     const std::string& word = reason.get_ref<const std::string&>();
-    out.finish =
-        word == "length" || word == "max_tokens" ? chat::FinishReason::kLength : chat::FinishReason::kStop;
+    out.finish = word == "length" || word == "max_tokens" ? chat::FinishReason::kLength
+                 : word == "content_filter"               ? chat::FinishReason::kContentFilter
+                                                          : chat::FinishReason::kStop;
   } else if (!reason.is_null()) {
     return wrong_type("choices[0].finish_reason", "a string", reason);
   }
