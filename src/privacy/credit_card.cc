@@ -103,12 +103,14 @@ size_t match_end(std::string_view s, size_t begin) {
     groups[group_count++] = static_cast<uint8_t>(group);
     single_digits = single_digits && group == 1;
     const char next = char_at(s, i) == '\n' ? ' ' : char_at(s, i);  // a line may end between groups
-    if (is_word(next)) return best;
-    const bool separated = (next == ' ' || next == '-' || next == '.') &&
+    const bool list_sign = next == ',' || next == '_';
+    const bool separated = (next == ' ' || next == '-' || next == '.' || list_sign) &&
                            (separator == '\0' || next == separator) && is_digit(char_at(s, i + 1));
-    // Digits written one by one count only as a whole run: any stretch of a number grid would pass now and
-    // then.
-    const bool shape = card_groups(groups, group_count) || (single_digits && !separated);
+    if (is_word(next) && !separated) return best;
+    // Digits written one by one, and groups between signs that join lists and names, count only as a whole
+    // run: any stretch of a number grid would pass now and then.
+    const bool shape =
+        (card_groups(groups, group_count) && !(list_sign && separated)) || (single_digits && !separated);
     if (digit_count >= kDigitsMin && shape && known_scheme(digits, digit_count) &&
         luhn_ok(digits, digit_count))
       best = i;

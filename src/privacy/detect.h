@@ -19,4 +19,8 @@ struct Span {
 // look-alikes of ASCII (full-width digits, typographic dashes, zero-width breaks) are seen through.
 std::vector<Span> detect(std::string_view text);
 
+// Whether the last label is one that most addresses end in. Where it is doubtful that an "@" is an address's
+// (it begins a line, as "@app.route" does), this decides.
+bool ends_in_common_tld(std::string_view domain);
+
 }  // namespace hedge::privacy

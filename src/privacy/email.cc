@@ -1,9 +1,11 @@
-// EMAIL_ADDRESS: local part, "@", domain of at least two labels; also "name [at] host [dot] com" and "name @
-// host.com". The "@" is found first and both sides are read from it with the limits of RFC 5321, so the scan
-// is linear.
+// EMAIL_ADDRESS: local part, "@", domain of at least two labels; also "name [at] host [dot] com", "name @
+// host.com", and "@" as URLs and HTML encode it. The "@" is found first and both sides are read from it with
+// the limits of RFC 5321, so the scan is linear.
 #include <algorithm>
 #include <array>
+#include <initializer_list>
 
+#include "privacy/detect.h"
 #include "privacy/detector.h"
 
 namespace hedge::privacy {
@@ -17,6 +19,12 @@ constexpr size_t kLabelMax = 63;    // RFC 1035 2.3.4
 constexpr std::array<std::string_view, 28> kCommonTlds = {
     "com", "org", "net", "edu", "gov", "info", "io", "co", "uk", "de", "fr", "it", "es", "nl",
     "ch",  "at",  "be",  "pl",  "se",  "ru",   "cn", "jp", "in", "br", "ca", "au", "us", "eu"};
+
+bool is_common_tld(std::string_view label) {
+  return std::any_of(kCommonTlds.begin(), kCommonTlds.end(), [label](std::string_view known) {
+    return label.size() == known.size() && matches_at(label, 0, known);
+  });
+}
 
 bool is_local_char(char c) {
   return is_alnum(c) || c == kLetter || c == '.' || c == '_' || c == '%' || c == '+' || c == '-' ||
@@ -43,12 +51,24 @@ size_t bracketed(std::string_view s, size_t position, std::string_view word) {
   return char_at(s, position) == close ? position + 1 : 0;
 }
 
+// End of the sign that is written in one of `forms` at `position`, or 0.
+size_t encoded(std::string_view s, size_t position, std::initializer_list<std::string_view> forms) {
+  for (const std::string_view form : forms) {
+    if (matches_at(s, position, form)) return position + form.size();
+  }
+  return 0;
+}
+
 bool find_at(std::string_view s, size_t position, At& at) {
   if (s[position] == '@') {
     at = At{position, position + 1, false};
     if (char_before(s, position) == ' ' && char_at(s, position + 1) == ' ') {
       at = At{position - 1, position + 2, true};
     }
+    return true;
+  }
+  if (const size_t end = encoded(s, position, {"%40", "&#64;", "&#x40;", "&commat;"}); end != 0) {
+    at = At{position, end, false};
     return true;
   }
   const size_t end = bracketed(s, position, "at");
@@ -84,6 +104,7 @@ size_t local_begin(std::string_view s, size_t end) {
 // End of the dot that separates two labels ("." or "[dot]"), or 0.
 size_t dot_end(std::string_view s, size_t position) {
   if (char_at(s, position) == '.') return position + 1;
+  if (const size_t end = encoded(s, position, {"%2e", "&#46;", "&period;"}); end != 0) return end;
   const size_t begin = char_at(s, position) == ' ' ? position + 1 : position;
   const size_t end = bracketed(s, begin, "dot");
   if (end == 0) return 0;
@@ -111,11 +132,7 @@ size_t domain_end(std::string_view s, size_t begin, bool common_tld) {
     const bool letters = std::all_of(label.begin(), label.end(),
                                      [](char c) { return is_alpha(c) || c == kLetter || c == kIdeograph; });
     const bool tld = (letters && label.size() >= 2) || matches_at(label, 0, "xn--");
-    const auto is_label = [&](std::string_view known) {
-      return label.size() == known.size() && matches_at(label, 0, known);
-    };
-    if (labels > 0 && tld && !all_numeric &&
-        (!common_tld || std::any_of(kCommonTlds.begin(), kCommonTlds.end(), is_label))) {
+    if (labels > 0 && tld && !all_numeric && (!common_tld || is_common_tld(label))) {
       best = end;
     }
     all_numeric = all_numeric && std::all_of(label.begin(), label.end(), is_digit);
@@ -128,10 +145,15 @@ size_t domain_end(std::string_view s, size_t begin, bool common_tld) {
 
 }  // namespace
 
+bool ends_in_common_tld(std::string_view domain) {
+  return is_common_tld(domain.substr(domain.rfind('.') + 1));  // npos + 1 is 0
+}
+
 void find_email(const Folded& text, std::vector<Find>& finds) {
   const std::string_view s = text.chars();
   size_t floor = 0;  // end of the address before
-  for (size_t i = s.find_first_of("@([{"); i != std::string_view::npos; i = s.find_first_of("@([{", i + 1)) {
+  constexpr std::string_view kSigns = "@([{%&";
+  for (size_t i = s.find_first_of(kSigns); i != std::string_view::npos; i = s.find_first_of(kSigns, i + 1)) {
     At at;
     if (!find_at(s, i, at) || at.begin < floor) continue;
     const size_t begin = std::max(local_begin(s, at.begin), floor);

@@ -3,6 +3,7 @@
 // 1918) are reported: they show how a user's network is laid out.
 #include <arpa/inet.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -18,20 +19,34 @@ bool nobodys(const std::array<int, 4>& octets) {
   return octets[0] == 0 || octets[0] == 127 || octets[0] == 255;
 }
 
-// Whether the words before make "1.2.3.4" a version ("version 1.2.3.4", "v1.2.3.4").
-bool version_before(std::string_view s, size_t begin) {
-  constexpr std::array<std::string_view, 7> kWords = {"version", "ver", "ver.",    "release",
-                                                      "build",   "v",   "firmware"};
-  size_t end = begin;
-  while (end > 0 && (s[end - 1] == ' ' || s[end - 1] == ':' || s[end - 1] == '=') && begin - end < 3) --end;
-  for (const std::string_view word : kWords) {
-    if (end < word.size() || !matches_at(s, end - word.size(), word)) continue;
-    if (!is_word(char_before(s, end - word.size()))) return true;
-  }
-  return false;
+// 10/8, 172.16/12, 192.168/16 (RFC 1918).
+bool private_range(const std::array<int, 4>& octets) {
+  return octets[0] == 10 || (octets[0] == 172 && octets[1] >= 16 && octets[1] < 32) ||
+         (octets[0] == 192 && octets[1] == 168);
 }
 
-// End of the dotted quad at `begin`, or 0.
+// Whether the words before make "1.2.3.4" a version ("version 1.2.3.4", "v1.2.3.4").
+// After a program that runs on no host of its own a quad is a version as well, but for addresses that are
+// plain by their range.
+bool version_before(std::string_view s, size_t begin, const std::array<int, 4>& octets) {
+  constexpr std::array<std::string_view, 7> kWords = {"version", "ver", "ver.",    "release",
+                                                      "build",   "v",   "firmware"};
+  constexpr std::array<std::string_view, 26> kPrograms = {
+      "python", "java",  "jdk",    "jre",     "php",     "ruby",  "perl",  "node",    "gcc",
+      "clang",  "cmake", "chrome", "firefox", "safari",  "edge",  "opera", "windows", "android",
+      "ios",    "macos", "ubuntu", "office",  "outlook", "excel", "cuda",  "pip"};
+  size_t end = begin;
+  while (end > 0 && (s[end - 1] == ' ' || s[end - 1] == ':' || s[end - 1] == '=') && begin - end < 3) --end;
+  const auto stands = [&](std::string_view word) {
+    return end >= word.size() && matches_at(s, end - word.size(), word) &&
+           !is_word(char_before(s, end - word.size()));
+  };
+  return std::any_of(kWords.begin(), kWords.end(), stands) ||
+         (!private_range(octets) && std::any_of(kPrograms.begin(), kPrograms.end(), stands));
+}
+
+// End of the dotted quad at `begin`, or 0. An octet may be filled up with zeros to three digits; a quad that
+// ends in "000" is an amount.
 size_t ipv4_end(std::string_view s, size_t begin, std::array<int, 4>& octets) {
   size_t i = begin;
   for (size_t k = 0; k < octets.size(); ++k) {
@@ -42,7 +57,8 @@ size_t ipv4_end(std::string_view s, size_t begin, std::array<int, 4>& octets) {
     const size_t first = i;
     int value = 0;
     while (is_digit(char_at(s, i)) && i - first < 3) value = value * 10 + (s[i++] - '0');
-    if (i == first || value > 255 || (i - first > 1 && s[first] == '0')) return 0;
+    const bool filled_up = i - first == 3 && !(k == 3 && value == 0);
+    if (i == first || value > 255 || (i - first > 1 && s[first] == '0' && !filled_up)) return 0;
     octets[k] = value;
   }
   const char next = char_at(s, i);
@@ -59,7 +75,7 @@ void find_ipv4(std::string_view s, std::vector<Find>& finds) {
     std::array<int, 4> octets{};
     const size_t end =
         char_at(s, run_end) != '.' || is_word(before) || before == '.' ? 0 : ipv4_end(s, i, octets);
-    if (end != 0 && !nobodys(octets) && !version_before(s, i)) finds.push_back(Find{i, end, 0.9});
+    if (end != 0 && !nobodys(octets) && !version_before(s, i, octets)) finds.push_back(Find{i, end, 0.9});
     i = (end != 0 ? end : run_end) - 1;
   }
 }

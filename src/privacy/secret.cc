@@ -30,11 +30,25 @@ constexpr double kRandomChangesPerChar = 0.4;
 constexpr size_t kRandomDigitsMin = 3;
 
 constexpr size_t kTailCheckMax = 64;  // a key's digits show by then
+constexpr size_t kLettersMin = 30;    // that no words make up without a sign between them
 constexpr size_t kPemLabelMax = 40;   // "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY"
 constexpr size_t kUserInfoMax = 256;
 
 bool is_key_char(char c) { return is_alnum(c) || c == '_' || c == '-'; }
 bool is_base64_char(char c) { return is_alnum(c) || c == '+' || c == '/' || c == '_' || c == '-'; }
+
+// A key's tail that happens to hold no digit: one long run of letters, whose case does not follow words
+// ("AutoModelForSequenceClassification").
+bool random_letters(std::string_view tail) {
+  if (tail.size() < kLettersMin || !std::all_of(tail.begin(), tail.end(), is_alpha)) return false;
+  size_t uppers = is_upper(tail[0]) ? 1 : 0;
+  size_t changes = 0;
+  for (size_t i = 1; i < tail.size(); ++i) {
+    uppers += is_upper(tail[i]) ? 1 : 0;
+    changes += is_upper(tail[i]) != is_upper(tail[i - 1]) ? 1 : 0;
+  }
+  return uppers == 0 || uppers == tail.size() || changes * 3 >= tail.size();
+}
 
 void find_prefixed(std::string_view s, std::vector<Find>& finds) {
   for (size_t i = 0; i < s.size(); ++i) {
@@ -48,7 +62,9 @@ void find_prefixed(std::string_view s, std::vector<Find>& finds) {
       size_t end = tail;
       size_t digits = 0;
       for (; end - tail < kTailCheckMax && in_tail(end); ++end) digits += is_digit(s[end]) ? 1 : 0;
-      if (end - tail < prefix.tail_min || digits == 0) continue;  // "sk-learn-compatible-estimator" has none
+      if (end - tail < prefix.tail_min) continue;
+      // "sk-learn-compatible-estimator"
+      if (digits == 0 && !random_letters(s.substr(tail, end - tail))) continue;
       while (in_tail(end)) ++end;
       finds.push_back(Find{i, end, 1.0});
       i = end - 1;

@@ -118,6 +118,8 @@ bool all_letters(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return is_alpha(c) || c == kLetter; });
 }
 
+bool all_alnum(std::string_view text) { return std::all_of(text.begin(), text.end(), is_alnum); }
+
 bool identifier_like(std::string_view text) {
   return std::all_of(text.begin(), text.end(),
                      [](char c) { return is_alpha(c) || c == '_' || c == '.' || c == '-' || c == kLetter; });
@@ -132,7 +134,9 @@ bool accept(Kind kind, std::string_view text, const Value& value, bool spaced_eq
     case Kind::kNone:
       return false;
     case Kind::kPassword:
-      if (text.size() < 4 || has_space || kind_of(std::string(text)) != Kind::kNone) return false;
+      if (text.size() < 4 || has_space) return false;
+      // "password=user_password" is code; "hunter2secret" is none for the word it ends in.
+      if (kind_of(std::string(text)) != Kind::kNone && (digits == 0 || !all_alnum(text))) return false;
       if (value.quoted || !identifier_like(text)) return true;
       // A plain word is the password when it is all that stands there: not "password = user_input", not a
       // sentence.
