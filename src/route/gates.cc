@@ -36,10 +36,14 @@ class Judge {
   void judge(std::string_view text) {
     if (!admit(text)) return;
     for (const privacy::Span& span : privacy::detect(text)) note(span.type);
+    judge_joined(text);
   }
-  // Finds only what begins in one text and ends in the other, as they are and with a space between.
+  // Finds only what begins in one text and ends in the other, as they are and with a space between; white
+  // space around the seam is nobody's.
   // REQUIRES that both have been judged.
   void judge_seam(std::string_view before, std::string_view after) {
+    before = before.substr(0, before.find_last_not_of(kSpaces) + 1);  // npos + 1 is 0
+    after.remove_prefix(std::min(after.find_first_not_of(kSpaces), after.size()));
     if (!unjudged_.empty() || before.empty() || after.empty()) return;
     const std::string_view tail =
         before.substr(utf8_begin(before, before.size() - std::min(before.size(), kSeamBytes)));
@@ -47,7 +51,8 @@ class Judge {
     for (const std::string_view glue : {"", " "}) {
       const std::string joined = fmt::format("{}{}{}", tail, glue, head);
       for (const privacy::Span& span : privacy::detect(joined)) {
-        if (span.begin < tail.size() && span.end > tail.size() + glue.size()) note(span.type);
+        if (span.begin >= tail.size() || span.end <= tail.size() + glue.size()) continue;
+        if (plausible_over_seam(joined, span, tail.size() + glue.size())) note(span.type);
       }
     }
   }
@@ -59,6 +64,34 @@ class Judge {
 
  private:
   static constexpr size_t kSeamBytes = 64;  // longer than any number that people write in pieces
+  static constexpr std::string_view kSpaces = " \t\r\n";
+
+  // What is split over the parts of a message, which api/ joins by line breaks: found where the text without
+  // these has it, of the kinds that two lines do not make up by chance.
+  void judge_joined(std::string_view text) {
+    std::string joined;
+    std::vector<size_t> seams;  // in `joined`, rising
+    size_t begin = 0;
+    for (size_t at = text.find('\n'); at != std::string_view::npos; at = text.find('\n', begin)) {
+      joined.append(text, begin, at - begin);
+      seams.push_back(joined.size());
+      begin = std::min(text.find_first_not_of('\n', at), text.size());
+    }
+    if (seams.empty()) return;
+    joined.append(text, begin);
+    for (const privacy::Span& span : privacy::detect(joined)) {
+      if (span.type != "EMAIL_ADDRESS" && span.type != "CREDIT_CARD" && span.type != "IBAN_CODE") continue;
+      const auto seam = std::upper_bound(seams.begin(), seams.end(), span.begin);
+      if (seam == seams.end() || *seam >= span.end) continue;
+      if (plausible_over_seam(joined, span, *seam)) note(span.type);
+    }
+  }
+
+  // A line that begins with "@" is more often code or a name than the rest of an address.
+  static bool plausible_over_seam(std::string_view joined, const privacy::Span& span, size_t seam) {
+    return joined[seam] != '@' ||
+           privacy::ends_in_common_tld(joined.substr(span.begin, span.end - span.begin));
+  }
 
   bool admit(std::string_view text) {
     bytes_ += text.size();

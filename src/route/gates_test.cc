@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <string>
 
 namespace hedge::route {
@@ -99,6 +102,42 @@ TEST(JudgePrivacy, SeesANumberThatComesInPieces) {
   EXPECT_EQ(detail("My card is 4111 1111", "1111 1111", "yes"), "") << "two speakers";
   EXPECT_EQ(detail("I have 4 apples, then 12", "Go on.", "13 of them rot"), "");
   EXPECT_EQ(detail("A first question?", "", "A second one."), "");
+}
+
+TEST(JudgePrivacy, SeesAnAddressThatComesInPieces) {
+  // Over two messages of one speaker.
+  for (const auto& [first, second] : {std::pair("write to john@exa", "mple.com please"),
+                                      std::pair("write to john.doe", "@example.com please"),
+                                      std::pair("write to john@exa\n", " mple.com")}) {
+    chat::Request request = user_says(first);
+    request.messages.push_back({chat::Role::kUser, second, ""});
+    EXPECT_EQ(judge_privacy(request).detail, "EMAIL_ADDRESS") << first;
+  }
+  // Over the parts of one message, as they are joined.
+  EXPECT_EQ(judge_privacy("write to john@exa\n\nmple.com please").detail, "EMAIL_ADDRESS");
+  EXPECT_EQ(judge_privacy("write to john.doe\n\n@example.com please").detail, "EMAIL_ADDRESS");
+  EXPECT_EQ(judge_privacy("write to john@exa\nmple.com please").detail, "EMAIL_ADDRESS");
+  EXPECT_EQ(judge_privacy("my card: 4111 1111 11\n\n11 1111").detail, "CREDIT_CARD");
+  EXPECT_EQ(judge_privacy("4111\n\n1111\n\n1111\n\n1111").detail, "CREDIT_CARD");
+  // Paragraphs that make up nothing.
+  EXPECT_EQ(judge_privacy("return x\n\n@app.route('/')\n\n@pytest.fixture\ndef f(): pass").detail, "");
+  EXPECT_EQ(judge_privacy("In 2019\n\n1. First 4111\n\n2. Second 555-2671").detail, "");
+  EXPECT_EQ(judge_privacy("a@b\n\nThe end. Or not.").detail, "");
+}
+
+// What the joined lines cost: texts of many lines in which nothing is to be found.
+TEST(JudgePrivacy, CleanPromptsAreLeftAlone) {
+  const char* shared = std::getenv("HEDGE_SHARED_DATA");
+  std::ifstream file(std::string(shared ? shared : "") + "/tasks/humaneval.jsonl");
+  if (shared == nullptr || !file) GTEST_SKIP() << "tasks/humaneval.jsonl of the shared data is absent";
+  int prompts = 0;
+  for (std::string line; std::getline(file, line); ++prompts) {
+    const nlohmann::json item = nlohmann::json::parse(line);
+    for (const char* field : {"prompt", "canonical_solution", "test"}) {
+      EXPECT_EQ(judge_privacy(item[field].get<std::string>()).detail, "") << item[field];
+    }
+  }
+  EXPECT_EQ(prompts, 164);
 }
 
 TEST(JudgePrivacy, WhatItCannotJudgeCountsAsFound) {
