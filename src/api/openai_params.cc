@@ -386,6 +386,7 @@ void expand_choices(Call& call, std::vector<chat::Request> prompts) {
   for (const chat::Request& prompt : prompts) {
     for (int choice = 0; choice < call.choices_per_prompt; ++choice) {
       call.requests.push_back(prompt);
+      call.requests.back().choices = call.choices_per_prompt;
       auto& seed = call.requests.back().sampling.seed;
       if (seed) *seed += static_cast<uint64_t>(choice);
     }

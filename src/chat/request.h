@@ -71,6 +71,8 @@ struct Request {
   bool want_confidence = false;  // fill TokenInfo::margin and entropy
   int top_logprobs = -1;         // -1: none; 0: of the chosen token; n: also of the n best
 
+  int choices = 1;  // answers that the client wants to this prompt; this request is for one of them
+
   Routing routing;
 };
 

@@ -6,6 +6,7 @@
 // commits, among them turns that clients have been told of. One sync per answer is small beside the answer.
 #include "session/store.h"
 
+#include <optional>
 #include <span>
 #include <thread>
 #include <utility>
@@ -75,7 +76,9 @@ class SqliteStore : public Store {
   // REQUIRES for all: the writer's lock is held, in a transaction.
   Status add_session(const std::string& session, bool is_private, int64_t now_ms);
   Result<int64_t> turn_count(const std::string& session);
-  Result<bool> begins_with_turns(std::span<const chat::Message> messages, const std::string& session);
+  Result<std::optional<size_t>> known_messages(std::span<const chat::Message> messages,
+                                               const std::string& session);
+  Result<bool> was_just_asked(std::span<const chat::Message> question, const std::string& session);
   Status add_turn(const std::string& session, int64_t seq, const Turn& turn);
   Status add_decision(const std::string& session, const chat::Trace& trace, int64_t created_ms);
   Status add_history(const std::string& session, const std::string& hash);
@@ -185,10 +188,13 @@ Status SqliteStore::append(const std::string& session, const chat::Request& requ
   HEDGE_TRY(add_decision(session, trace, trace.created_ms > 0 ? trace.created_ms : now_ms));
 
   HEDGE_TRY_SET(int64_t seq, turn_count(session));
-  HEDGE_TRY_SET(const bool continues, begins_with_turns(messages, session));
+  HEDGE_TRY_SET(const std::optional<size_t> known, known_messages(messages, session));
   const std::span<const chat::Message> all(messages);
-  const std::span<const chat::Message> fresh =
-      continues ? all.subspan(static_cast<size_t>(seq)) : after_last_answer(all);
+  std::span<const chat::Message> fresh = known ? all.subspan(*known) : after_last_answer(all);
+  if (request.choices > 1 && !known) {
+    HEDGE_TRY_SET(const bool asked, was_just_asked(fresh, session));
+    if (asked) fresh = {};
+  }
   for (const chat::Message& message : fresh) {
     Turn turn;
     turn.message = message;
@@ -222,20 +228,55 @@ Result<int64_t> SqliteStore::turn_count(const std::string& session) {
   return row ? count.integer(0) : 0;
 }
 
-// True when the durable turns are the beginning of `messages`. Reads at most as many turns as there are
-// messages.
-Result<bool> SqliteStore::begins_with_turns(std::span<const chat::Message> messages,
-                                            const std::string& session) {
-  HEDGE_TRY_SET(Statement select,
-                writer_->prepare("SELECT role, name, content FROM turns WHERE session = ? ORDER BY seq"));
+// How many of `messages` the durable turns are, when these are the beginning of them. Answers given here that
+// follow each other are choices: the conversation went on from one of them. Reads at most one question's
+// choices more than there are messages.
+Result<std::optional<size_t>> SqliteStore::known_messages(std::span<const chat::Message> messages,
+                                                          const std::string& session) {
+  HEDGE_TRY_SET(
+      Statement select,
+      writer_->prepare("SELECT role, name, content, decision FROM turns WHERE session = ? ORDER BY seq"));
   select.bind(1, session);
-  for (size_t i = 0;; ++i) {
+  size_t known = 0;
+  bool in_choices = false;  // the turn before was an answer given here
+  bool chosen = true;       // one of these is the message
+  while (true) {
     HEDGE_TRY_SET(const bool row, select.step());
-    if (!row) return true;
-    if (i == messages.size()) return false;
+    const bool answer = row && !select.null(3);
+    if (!(answer && in_choices)) {
+      if (!chosen) return std::optional<size_t>();
+      if (!row) return std::optional<size_t>(known);
+      if (known == messages.size()) return std::optional<size_t>();
+      ++known;
+      chosen = false;
+    }
+    in_choices = answer;
     HEDGE_TRY_SET(const chat::Role role, parse_role(select.text(0)));
-    if (!same_message(messages[i], chat::Message{role, select.text(2), select.text(1)})) return false;
+    chosen = chosen || same_message(messages[known - 1], chat::Message{role, select.text(2), select.text(1)});
+    if (!chosen && !answer) return std::optional<size_t>();
   }
+}
+
+// Whether the session ends in `question` and answers given here to it.
+Result<bool> SqliteStore::was_just_asked(std::span<const chat::Message> question,
+                                         const std::string& session) {
+  HEDGE_TRY_SET(Statement select,
+                writer_->prepare(
+                    "SELECT role, name, content, decision FROM turns WHERE session = ? ORDER BY seq DESC"));
+  select.bind(1, session);
+  bool answered = false;
+  for (size_t left = question.size(); left > 0;) {
+    HEDGE_TRY_SET(const bool row, select.step());
+    if (!row) return false;
+    if (left == question.size() && !select.null(3)) {
+      answered = true;
+      continue;
+    }
+    HEDGE_TRY_SET(const chat::Role role, parse_role(select.text(0)));
+    if (!answered || !same_message(question[--left], chat::Message{role, select.text(2), select.text(1)}))
+      return false;
+  }
+  return answered;
 }
 
 Status SqliteStore::add_turn(const std::string& session, int64_t seq, const Turn& turn) {

@@ -57,9 +57,11 @@ class Store {
   // Appends what is new in the request and the answer, with its trace, in one durable transaction. New in the
   // request is what follows the durable turns, when they are the beginning of its messages; else what follows
   // its last assistant's turn (a client that edits, trims or sends only its last turn). A raw prompt is a
-  // user's turn. The answer's turn is assistant_prefix + answer. The log only grows: a question that is asked
-  // again is there again with each answer. A decision that is already there is not appended twice.
-  // kInvalidArgument when trace.id is empty or belongs to another session; kIo when the disk is full.
+  // user's turn. Of a request with several choices the question stands once, and the answers to it after it,
+  // in the order in which they ended; a conversation may go on from any of them. The answer's turn is
+  // assistant_prefix + answer. The log only grows: a question that is asked again is there again with each
+  // answer. A decision that is already there is not appended twice. kInvalidArgument when trace.id is empty
+  // or belongs to another session; kIo when the disk is full.
   virtual Status append(const std::string& session, const chat::Request& request, const std::string& answer,
                         const chat::Trace& trace) = 0;
 

@@ -184,6 +184,38 @@ TEST_F(StoreTest, AppendsWhatIsNew) {
   EXPECT_EQ(contents(*store_, "s"), expected);
 }
 
+TEST_F(StoreTest, ChoicesStandAfterOneQuestion) {
+  const auto answer = [&](std::vector<chat::Message> messages, const std::string& text) {
+    chat::Request request = request_of(std::move(messages));
+    request.choices = 3;
+    const std::string id = "hd-" + std::to_string(next_id_++);
+    ASSERT_OK(store_->append("s", request, text, trace_of(id, {{"local", text.size()}})));
+  };
+  for (const char* text : {"a1", "a2", "a3"}) answer({user("q1")}, text);
+  Texts expected = {"user:q1", "assistant:a1", "assistant:a2", "assistant:a3"};
+  EXPECT_EQ(contents(*store_, "s"), expected);
+  EXPECT_EQ(store_->turns("s").value()[3].decision_id, "hd-3");
+  // The conversation goes on from any of them, and is found by it.
+  const std::vector<chat::Message> next = {user("q1"), assistant("a2"), user("q2")};
+  EXPECT_EQ(resolve(request_of(next)), "s");
+  append("s", next, "b1");
+  expected.insert(expected.end(), {"user:q2", "assistant:b1"});
+  EXPECT_EQ(contents(*store_, "s"), expected);
+  // Several again, of a client that sends its last turn alone.
+  for (const char* text : {"c1", "c2"}) answer({user("q3")}, text);
+  expected.insert(expected.end(), {"user:q3", "assistant:c1", "assistant:c2"});
+  EXPECT_EQ(contents(*store_, "s"), expected);
+  // A whole history of choices is known; one with an answer that was never given is not.
+  append("s",
+         {user("q1"), assistant("a3"), user("q2"), assistant("b1"), user("q3"), assistant("c1"), user("q4")},
+         "d1");
+  expected.insert(expected.end(), {"user:q4", "assistant:d1"});
+  EXPECT_EQ(contents(*store_, "s"), expected);
+  append("s", {user("q1"), assistant("a4"), user("q2")}, "e1");
+  expected.insert(expected.end(), {"user:q2", "assistant:e1"});
+  EXPECT_EQ(contents(*store_, "s"), expected);
+}
+
 TEST_F(StoreTest, AHistoryFromElsewhereIsTakenWhole) {
   append("s", {user("q1"), assistant("written elsewhere"), user("q2")}, "a2");
   EXPECT_EQ(contents(*store_, "s"),
