@@ -1,7 +1,6 @@
 #include "api/logprobs.h"
 
 #include <algorithm>
-#include <iterator>
 
 #include "base/utf8.h"
 
@@ -24,11 +23,6 @@ size_t top_count(const chat::TokenInfo& token, int top) {
   return std::min(token.top.size(), static_cast<size_t>(std::max(top, 0)));
 }
 
-size_t count_characters(std::string_view text) {
-  return static_cast<size_t>(std::count_if(
-      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
-}
-
 size_t leading_space(std::string_view text) { return std::min(text.find_first_not_of(" \n\t"), text.size()); }
 
 // White space at the beginning of an answer's tokens that is not in its text.
@@ -42,28 +36,51 @@ size_t missing_space(const std::vector<chat::TokenInfo>& tokens, std::string_vie
 
 }  // namespace
 
+size_t TextCursor::pass(std::string_view token) {
+  if (!partial_.empty() && !token.empty()) {
+    const std::string next = partial_ + token.front();
+    const bool goes_on = utf8_complete_prefix(next) == 0 || utf8_valid(next);
+    if (!goes_on) {
+      count(partial_);
+      partial_.clear();
+    }
+  }
+  const size_t begin = characters_;
+  partial_ += token;
+  const size_t whole = utf8_complete_prefix(partial_);
+  count(std::string_view(partial_).substr(0, whole));
+  partial_.erase(0, whole);
+  return begin;
+}
+
+void TextCursor::count(std::string_view whole) {
+  const std::string text = utf8_sanitize(whole);
+  bytes_ += text.size();
+  characters_ += static_cast<size_t>(std::count_if(
+      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+}
+
 void LogprobQueue::push(const chat::Delta& delta) {
   if (!wanted()) return;
   waiting_.insert(waiting_.end(), delta.tokens.begin(), delta.tokens.end());
-  if (text_bytes_ == 0 && !delta.text.empty()) text_bytes_ = missing_space(waiting_, delta.text);
+  if (text_bytes_ == 0 && !delta.text.empty()) missing_space_ = missing_space(waiting_, delta.text);
   text_bytes_ += delta.text.size();
 }
 
-std::vector<chat::TokenInfo> LogprobQueue::take() {
-  size_t count = 0;
-  while (count < waiting_.size() && token_bytes_ < text_bytes_) {
-    token_bytes_ += waiting_[count].chosen.bytes.size();
-    ++count;
+std::vector<PlacedToken> LogprobQueue::take() {
+  std::vector<PlacedToken> ready;
+  while (ready.size() < waiting_.size() && cursor_.bytes() < text_bytes_ + missing_space_) {
+    chat::TokenInfo& token = waiting_[ready.size()];
+    const size_t begin = cursor_.pass(token.chosen.bytes);
+    ready.push_back({std::move(token), begin > missing_space_ ? begin - missing_space_ : 0});
   }
-  const auto end = waiting_.begin() + static_cast<std::ptrdiff_t>(count);
-  std::vector<chat::TokenInfo> ready(std::make_move_iterator(waiting_.begin()), std::make_move_iterator(end));
-  waiting_.erase(waiting_.begin(), end);
+  waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(ready.size()));
   return ready;
 }
 
-OrderedJson chat_logprobs(const std::vector<chat::TokenInfo>& tokens, int top) {
+OrderedJson chat_logprobs(const std::vector<PlacedToken>& tokens, int top) {
   OrderedJson content = OrderedJson::array();
-  for (const chat::TokenInfo& token : tokens) {
+  for (const auto& [token, offset] : tokens) {
     OrderedJson entry = token_json(token.chosen);
     OrderedJson best = OrderedJson::array();
     for (size_t i = 0; i < top_count(token, top); ++i) best.push_back(token_json(token.top[i]));
@@ -73,19 +90,18 @@ OrderedJson chat_logprobs(const std::vector<chat::TokenInfo>& tokens, int top) {
   return {{"content", std::move(content)}, {"refusal", nullptr}};
 }
 
-OrderedJson text_logprobs(const std::vector<chat::TokenInfo>& tokens, int top, size_t& text_offset) {
+OrderedJson text_logprobs(const std::vector<PlacedToken>& tokens, int top) {
   OrderedJson names = OrderedJson::array();
   OrderedJson logprobs = OrderedJson::array();
   OrderedJson tops = OrderedJson::array();
   OrderedJson offsets = OrderedJson::array();
-  for (const chat::TokenInfo& token : tokens) {
+  for (const auto& [token, offset] : tokens) {
     const std::string name = utf8_sanitize(token.chosen.bytes);
     OrderedJson best = OrderedJson::object();
     for (size_t i = 0; i < top_count(token, top); ++i) {
       best[utf8_sanitize(token.top[i].bytes)] = finite(token.top[i].logprob);
     }
-    offsets.push_back(text_offset);
-    text_offset += count_characters(name);
+    offsets.push_back(offset);
     names.push_back(name);
     logprobs.push_back(finite(token.chosen.logprob));
     tops.push_back(std::move(best));

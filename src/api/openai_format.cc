@@ -233,13 +233,13 @@ class OpenAiFormatter final : public Formatter {
     return chunk(index, delta, logprobs, "null", OrderedJson::object());
   }
 
-  OrderedJson logprobs_json(Choice& choice, const std::vector<chat::TokenInfo>& tokens) {
+  OrderedJson logprobs_json(Choice& choice, const std::vector<PlacedToken>& tokens) {
     if (!choice.logprobs.wanted()) return nullptr;
     if (shape_ == OpenAiShape::kChat) return chat_logprobs(tokens, choice.logprobs.top());
-    return text_logprobs(tokens, choice.logprobs.top(), choice.logprobs.text_offset());
+    return text_logprobs(tokens, choice.logprobs.top());
   }
 
-  std::string logprobs_text(size_t index, const std::vector<chat::TokenInfo>& tokens) {
+  std::string logprobs_text(size_t index, const std::vector<PlacedToken>& tokens) {
     if (!choices_[index].logprobs.wanted()) return "null";
     return dump(logprobs_json(choices_[index], tokens));
   }

@@ -249,6 +249,57 @@ TEST(OpenAiFormat, WholeTextWithEchoAndLogprobs) {
                             "top_logprobs":[{"\u00e9":-0.5},{"b":-1.0}],"text_offset":[0,1]})"));
 }
 
+// Each token's offset is that of the character it begins in: never behind the text.
+TEST(OpenAiFormat, TextOffsetsLieInTheText) {
+  struct Case {
+    const char* name;
+    std::vector<std::string> tokens;
+    std::vector<std::string> texts;  // as the engine sends them with each token
+    std::vector<size_t> offsets;
+  };
+  const std::vector<Case> cases = {
+      {"a character in four tokens",
+       {"a", "\xf0", "\x9f", "\x98", "\x80", "b"},
+       {"a", "", "", "", "\xf0\x9f\x98\x80", "b"},
+       {0, 1, 1, 1, 1, 2}},
+      {"a token that ends one and begins the next",
+       {"\xc3", "\xa9\xc3", "\xa8"},
+       {"", "\xc3\xa9", "\xc3\xa8"},
+       {0, 0, 1}},
+      {"a character that is never whole",
+       {"a", "\xf0\x9f", "b", "\xf0", "\x9f"},
+       {"a", "",
+        "\xef\xbf\xbd"
+        "b",
+        "", "\xef\xbf\xbd"},
+       {0, 1, 2, 3, 3}},
+      {"bytes that begin nothing", {"\x80", "\x80", "a"}, {"\xef\xbf\xbd", "\xef\xbf\xbd", "a"}, {0, 1, 2}},
+      {"a first space that the text has not", {" ", "Paris", "."}, {"", "Paris", "."}, {0, 0, 5}},
+      {"an end that has no text", {"a", "\xf0", "\x9f"}, {"a", "", ""}, {0}},
+  };
+  for (const Case& c : cases) {
+    for (const bool stream : {false, true}) {
+      auto formatter =
+          kOpenAiText.make_formatter(call_for(kOpenAiText, {{"logprobs", 0}, {"stream", stream}}), kHead);
+      std::string sent = formatter->add(0, Started{"local", "smol", 1, 0});
+      for (size_t i = 0; i < c.tokens.size(); ++i)
+        sent += formatter->add(0, Delta{c.texts[i], {token(c.tokens[i], -1)}});
+      sent += formatter->add(0, Done{});
+      std::vector<size_t> offsets;
+      const auto collect = [&offsets](const Json& choice) {
+        if (choice["logprobs"].is_null()) return;
+        for (const Json& offset : choice["logprobs"]["text_offset"]) offsets.push_back(offset);
+      };
+      if (stream) {
+        for (const Json& object : chunks(sent)) collect(object["choices"][0]);
+      } else {
+        collect(Json::parse(formatter->body())["choices"][0]);
+      }
+      EXPECT_EQ(offsets, c.offsets) << c.name << ", stream " << stream;
+    }
+  }
+}
+
 TEST(OpenAiFormat, StreamedTextWithEcho) {
   auto formatter =
       kOpenAiText.make_formatter(call_for(kOpenAiText, {{"echo", true}, {"stream", true}}), kHead);
