@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <mutex>
 #include <random>
 
@@ -196,6 +197,24 @@ class Answer : public std::enable_shared_from_this<Answer> {
   std::vector<SlotHold> slots_;
 };
 
+// Too many answers for this server even when it does nothing else: no retry would help, so it is no 429.
+Status check_count(const Context& context, const api::Call& call) {
+  int limit = context.options.requests_max;
+  const bool local_only =
+      context.parts.upstream == nullptr || call.requests.front().routing.route == chat::Route::kLocal;
+  const int local_limit = context.parts.engine_answers_max;
+  if (local_only && local_limit > 0) limit = std::min(limit, local_limit);
+  const int count = static_cast<int>(call.requests.size());
+  if (count <= limit) return {};
+  const bool of_prompts = call.choices_per_prompt == 1;
+  return make_error(
+      ErrorCode::kInvalidArgument,
+      fmt::format(
+          "{}: expected at most {} answers at once (prompts times n), as this server is configured; got {}",
+          of_prompts ? "prompt" : "n", limit, count),
+      of_prompts ? "prompt" : "n");
+}
+
 // The choices of one prompt share a session, also one that is still to be derived.
 Status share_session(Context& context, api::Call& call) {
   const auto choices = static_cast<size_t>(call.choices_per_prompt);
@@ -226,6 +245,7 @@ Status check_tokens(const Context& context, api::Call& call) {
 
 Result<api::Call> read_call(Context& context, const api::Dialect& dialect, const HttpRequest& request) {
   HEDGE_TRY_SET(api::Call call, dialect.parse(request.body));
+  HEDGE_TRY(check_count(context, call));
   HEDGE_TRY(api::apply_session_header(call, request.session));
   HEDGE_TRY(check_tokens(context, call));
   HEDGE_TRY(share_session(context, call));

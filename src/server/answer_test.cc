@@ -271,11 +271,47 @@ TEST_F(Answers, OneFailedChoiceEndsAll) {
 }
 
 TEST_F(Answers, MoreChoicesThanRoomAreRefused) {
+  options.requests_max = 3;
+  backend.manual();
+  start();
+  TestClient first(port());
+  first.send(post("/v1/chat/completions", kChat));
+  const auto busy = backend.wait_stream(0);
+  const Response full =
+      ask(post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"Hi"}],"n":3})"));
+  EXPECT_EQ(full.status, 429);  // Later there may be room.
+  EXPECT_TRUE(full.headers.contains("retry-after"));
+  busy->push(chat::Started{"local", "fake", 3, 0});
+  busy->finish();
+  EXPECT_EQ(first.read_response()->status, 200);
+}
+
+TEST_F(Answers, MoreChoicesThanCanEverFitAreAMistake) {
+  options.requests_max = 4;
+  engine_answers_max = 2;
+  with_upstream = true;
+  start();
+  const auto chat = [](int n, const char* route) {
+    return post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"Hi"}],"n":)" +
+                                            std::to_string(n) + R"(,"hedge":{"route":")" + route + "\"}}");
+  };
+  const Json error = ask_json(chat(5, "auto"), 400)["error"];
+  EXPECT_EQ(error["param"], "n");
+  EXPECT_EQ(error["message"],
+            "n: expected at most 4 answers at once (prompts times n), as this server is configured; got 5");
+  EXPECT_EQ(ask(chat(4, "auto")).status, 200);  // The upstream may take what the engine cannot.
+  EXPECT_NE(ask_json(chat(3, "local"), 400)["error"]["message"].get<std::string>().find("at most 2 answers"),
+            std::string::npos);
+  EXPECT_EQ(ask(chat(2, "local")).status, 200);
+  EXPECT_EQ(ask_json(post("/v1/completions", R"({"prompt":["a","b","c"],"n":2})"), 400)["error"]["param"],
+            "n");
+  EXPECT_EQ(ask_json(post("/v1/completions", R"({"prompt":["a","b","c","d","e"]})"), 400)["error"]["param"],
+            "prompt");
+}
+
+TEST_F(Answers, SlotsComeBackForTheNextChoices) {
   options.requests_max = 2;
   start();
-  EXPECT_EQ(
-      ask(post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"Hi"}],"n":3})")).status,
-      429);
   for (int i = 0; i < 3; ++i) {
     EXPECT_EQ(
         ask(post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"Hi"}],"n":2})")).status,

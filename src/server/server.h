@@ -40,6 +40,8 @@ struct Parts {
   route::Router* router = nullptr;
   session::Store* store = nullptr;
   chat::Backend* backend = nullptr;  // the top of the stack: the recorder
+  // Answers that the engine takes on at once, in slots and queue; 0: not known.
+  int engine_answers_max = 0;
 };
 
 class Server {

@@ -31,6 +31,7 @@ class ServerTest : public ::testing::Test {
   FakeEngine engine;
   bool with_upstream = false;
   bool with_store = false;
+  int engine_answers_max = 0;
 
   ServerTest() {
     options.port = 0;
@@ -41,6 +42,7 @@ class ServerTest : public ::testing::Test {
     Parts parts;
     parts.engine = &engine;
     parts.backend = &backend;
+    parts.engine_answers_max = engine_answers_max;
     if (with_upstream) parts.upstream = &upstream;
     if (with_store) {
       folder_ = std::filesystem::temp_directory_path() / ("hedge_server_test_" + std::to_string(getpid()));
