@@ -97,9 +97,11 @@ class Builder final : public nlohmann::json_sax<Json> {
       if (!rest.starts_with(word)) continue;
       return fail(fmt::format("expected a value, got {}, which JSON does not have", word));
     }
-    error_ =
-        make_error(ErrorCode::kInvalidArgument,
-                   fmt::format("request body is not valid JSON (at byte {} of {})", position, body_.size()));
+    // The parser counts what it has read, and the end as one more.
+    const std::string where = position > body_.size()
+                                  ? fmt::format("it ends too early, after {} bytes", body_.size())
+                                  : fmt::format("at byte {} of {}", position, body_.size());
+    error_ = make_error(ErrorCode::kInvalidArgument, "request body is not valid JSON: " + where);
     return false;
   }
 

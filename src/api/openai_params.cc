@@ -236,7 +236,7 @@ Result<std::string> read_content(const Json& content, const std::string& field) 
     HEDGE_TRY(reader.status());
     if (!has_text)
       return make_error(ErrorCode::kInvalidArgument, part_field + ".text: required", part_field + ".text");
-    if (i > 0) text += "\n\n";  // As llama-server joins them.
+    if (!text.empty()) text += '\n';  // As llama-server joins them.
     text += piece;
   }
   return text;
@@ -316,11 +316,7 @@ Status continue_last(const Json& body, chat::Request& request) {
   }
   if (assistant_last && continue_final) {
     request.assistant_prefix = std::move(request.messages.back().content);
-    request.messages.pop_back();
-    if (request.messages.empty()) {
-      return make_error(ErrorCode::kInvalidArgument, "messages: expected a message before the assistant's",
-                        "messages");
-    }
+    request.messages.pop_back();  // None may be left: some templates take that, as llama-server does.
   }
   return {};
 }

@@ -50,7 +50,7 @@ TEST(OpenAiParse, ReadsEveryChatField) {
   EXPECT_EQ(request.model, "m");
   ASSERT_EQ(request.messages.size(), 5u);
   EXPECT_EQ(request.messages[0], (chat::Message{chat::Role::kSystem, "D", ""}));
-  EXPECT_EQ(request.messages[1], (chat::Message{chat::Role::kUser, "A\n\nB", "bob"}));
+  EXPECT_EQ(request.messages[1], (chat::Message{chat::Role::kUser, "A\nB", "bob"}));
   EXPECT_EQ(request.messages[2], (chat::Message{chat::Role::kAssistant, "", ""}));
   EXPECT_EQ(request.messages[3], (chat::Message{chat::Role::kTool, "T", ""}));
   EXPECT_EQ(request.max_tokens, 7);
@@ -305,7 +305,6 @@ TEST(OpenAiParse, BadChatBodies) {
        "messages[0].content[0].type"},
       {R"({"messages":[{"role":"user","content":"x","name":5}]})", "messages[0].name"},
       {R"({"messages":[{"role":"assistant","tool_calls":[{"id":"1"}]}]})", "messages[0].tool_calls"},
-      {R"({"messages":[{"role":"assistant","content":"only"}]})", "messages"},
       {R"({"messages":[{"role":"user","content":"x"}],"max_tokens":0})", "max_tokens"},
       {R"({"messages":[{"role":"user","content":"x"}],"max_tokens":-2})", "max_tokens"},
       {R"({"messages":[{"role":"user","content":"x"}],"max_tokens":99999999999})", "max_tokens"},
@@ -396,6 +395,28 @@ TEST(OpenAiParse, AnEmptyBodyIsCalledEmpty) {
   EXPECT_EQ(parse_error(kOpenAiChat, "").detail, "request body: expected a JSON object, got nothing");
 }
 
+TEST(OpenAiParse, BrokenJsonSaysWhere) {
+  EXPECT_EQ(parse_error(kOpenAiChat, "{").detail,
+            "request body is not valid JSON: it ends too early, after 1 bytes");
+  EXPECT_EQ(parse_error(kOpenAiChat, R"({"a":1)").detail,
+            "request body is not valid JSON: it ends too early, after 6 bytes");
+  EXPECT_EQ(parse_error(kOpenAiChat, R"({"a":})").detail, "request body is not valid JSON: at byte 6 of 6");
+  EXPECT_EQ(parse_error(kOpenAiChat, "{}x").detail, "request body is not valid JSON: at byte 3 of 3");
+}
+
+// What llama-server makes of them.
+TEST(OpenAiParse, TextPartsAreLines) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"(["a","b"])", "a\nb"}, {R"(["a","","c"])", "a\n\nc"}, {R"(["","b"])", "b"}, {R"([])", ""}};
+  for (const auto& [texts, joined] : cases) {
+    Json parts = Json::array();
+    for (const Json& text : Json::parse(texts)) parts.push_back({{"type", "text"}, {"text", text}});
+    Json body = chat_body();
+    body["messages"][0]["content"] = parts;
+    EXPECT_EQ(parse_ok(kOpenAiChat, body).requests[0].messages[0].content, joined) << texts;
+  }
+}
+
 TEST(OpenAiParse, HostileShapes) {
   const std::string deep = R"({"messages":)" + std::string(100000, '[') + std::string(100000, ']') + "}";
   EXPECT_NE(parse_error(kOpenAiChat, deep).detail.find("deeper than 64"), std::string::npos);
@@ -468,6 +489,11 @@ TEST(OpenAiParse, TrailingAssistantIsContinued) {
   both["continue_final_message"] = true;
   both["add_generation_prompt"] = true;
   EXPECT_EQ(parse_error(kOpenAiChat, both.dump()).field, "continue_final_message");
+  Json alone = body;
+  alone["messages"].erase(0);
+  const Call lonely = parse_ok(kOpenAiChat, alone);
+  EXPECT_EQ(lonely.requests[0].assistant_prefix, "The capital of ");
+  EXPECT_TRUE(lonely.requests[0].messages.empty());
 }
 
 TEST(OpenAiParse, PromptForms) {

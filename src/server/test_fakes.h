@@ -182,7 +182,7 @@ class FakePromptFormat : public text::PromptFormat {
  public:
   Result<std::string> render(const std::vector<chat::Message>& messages,
                              std::string_view prefix) const override {
-    if (messages.front().role == chat::Role::kTool) {
+    if (!messages.empty() && messages.front().role == chat::Role::kTool) {
       return make_error(ErrorCode::kInvalidArgument, "the template takes no tool turns", "messages");
     }
     std::string out;
