@@ -263,11 +263,13 @@ net::awaitable<void> Connection::wait_for_news(Milliseconds limit) {
 net::awaitable<void> Connection::linger() {
   boost::system::error_code ignored;
   stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
-  stream_.expires_after(Milliseconds(kLingerMs));
+  const Deadline end = deadline_after(Milliseconds(kLingerMs));
+  const size_t limit = context_.options.body_bytes_max + kLingerBytesOver;
   size_t drained = 0;
-  while (drained < kLingerBytesMax) {
+  while (drained < limit && SteadyClock::now() < end) {
     buffer_.clear();
-    const auto room = buffer_.prepare(16384);
+    const auto room = buffer_.prepare(kLingerPieceBytes);
+    stream_.expires_after(Milliseconds(kLingerSilenceMs));
     const auto [ec, count] = co_await stream_.async_read_some(room, kAwait);
     if (ec) break;
     drained += count;

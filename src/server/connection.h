@@ -21,10 +21,15 @@
 
 namespace hedge::server {
 
-// A body comes within this time, and at the end an unread one is drained for that long.
+// A body comes within this time.
 inline constexpr int kBodyTimeoutMs = 60000;
-inline constexpr int kLingerMs = 1000;
-inline constexpr size_t kLingerBytesMax = 1u << 20;
+// What a refused client is still sending is read and thrown away, so that it gets to reading why: many send
+// all of a body before they look. Until it is silent for kLingerSilenceMs, and never longer than kLingerMs or
+// for more than the longest body and kLingerBytesOver.
+inline constexpr int kLingerSilenceMs = 1000;
+inline constexpr int kLingerMs = 10000;
+inline constexpr size_t kLingerBytesOver = 64u << 20;
+inline constexpr size_t kLingerPieceBytes = 64u << 10;
 inline constexpr size_t kHeaderBytesMax = 16u << 10;  // room for a long bearer token and a proxy's additions
 // Bytes that a client may send ahead while its answer is being made; more stay in the kernel.
 inline constexpr size_t kAheadBytesMax = 64u << 10;

@@ -152,6 +152,27 @@ TEST_F(Http, TooLargeIsRefused) {
             "body_too_large");
 }
 
+// A client that sends all of a body before it reads, as Python's http.client does, gets to the reply: bytes
+// that nobody takes any more would give it a broken pipe. Far more than the sockets' buffers hold.
+TEST_F(Http, ClientsThatSendAllOfATooLargeBodyGetTheirReply) {
+  options.body_bytes_max = 1000;
+  start();
+  const std::string large(24u << 20, ' ');
+  for (const char* headers : {"", "Connection: close\r\n"}) {
+    TestClient client(port());
+    EXPECT_TRUE(client.send(post("/tokenize", large, headers)));
+    const auto response = client.read_response();
+    ASSERT_TRUE(response);
+    EXPECT_EQ(response->status, 413);
+    EXPECT_EQ(response->headers.at("connection"), "close");
+  }
+  TestClient chunked(port());
+  EXPECT_TRUE(chunked.send(
+      "POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1800000\r\n" + large +
+      "\r\n0\r\n\r\n"));
+  EXPECT_EQ(chunked.read_response()->status, 413);
+}
+
 TEST_F(Http, CompressedBodiesAreRefused) {
   start();
   const Response gzip = ask(post("/tokenize", R"({"content":""})", "Content-Encoding: gzip\r\n"));
@@ -251,6 +272,8 @@ TEST_F(Http, TokensAndTemplate) {
   EXPECT_EQ(ask_json(post("/detokenize", R"({"tokens":[97,255,256]})"))["content"], "a\xef\xbf\xbd<end>");
   EXPECT_EQ(ask_json(post("/detokenize", R"({"tokens":[97,257]})"), 400)["error"]["param"], "tokens[1]");
   EXPECT_EQ(ask_json(post("/apply-template", kChat))["prompt"], "<Hi>A:");
+  const char* alone = R"({"messages":[{"role":"assistant","content":"Once"}]})";
+  EXPECT_EQ(ask_json(post("/apply-template", alone))["prompt"], "A:Once");
   EXPECT_EQ(ask_json(post("/apply-template", R"({"messages":[{"role":"tool","content":"x"}]})"),
                      400)["error"]["param"],
             "messages");
