@@ -2,8 +2,11 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pty.h>
+#include <termios.h>
 #include <unistd.h>
 
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "cli/command.h"
@@ -44,6 +47,7 @@ TEST_F(CommandLineTest, EveryCommandExplainsItself){
     const Outcome help = run({#name, "--help"});                            \
     EXPECT_EQ(help.status, kExitOk);                                        \
     EXPECT_THAT(help.out, HasSubstr("Usage: hedge " #name));                \
+    EXPECT_THAT(help.out, HasSubstr("\nExamples:\n  "));                    \
     const Outcome wrong = run({#name, "--no-such-option"});                 \
     EXPECT_EQ(wrong.status, kExitUsage);                                    \
     EXPECT_THAT(wrong.err, HasSubstr("`hedge " #name " --help` explains")); \
@@ -198,6 +202,50 @@ TEST_F(CommandLineTest, OutputThatCannotBeWrittenIsAnError) {
     EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr("hedge: cannot write standard output"))
         << arguments[0];
   }
+}
+
+TEST_F(CommandLineTest, DoctorWithoutModelsSaysSo) {
+  const Outcome text = run({"doctor", "--quick"});
+  EXPECT_EQ(text.status, kExitFailed);
+  EXPECT_THAT(text.out, HasSubstr("\nmodels\n  none in " + home_.path()));
+  EXPECT_THAT(text.out, HasSubstr("no models yet; `hedge pull`"));
+  const nlohmann::json parsed =
+      nlohmann::json::parse(run({"doctor", "--quick", "--json"}).out, nullptr, false);
+  ASSERT_TRUE(parsed.is_object());
+  EXPECT_EQ(parsed["models"].size(), 0u);
+  EXPECT_EQ(parsed["troubles"].size(), 1u);
+  EXPECT_FALSE(parsed.contains("limits"));
+  EXPECT_GT(parsed["memory_bytes"], 0);
+}
+
+// What `print_answer` writes to a standard output that is `fd`, as the other end of it reads it.
+std::string written_to(int fd, int other_end, std::string_view piece) {
+  std::fflush(stdout);
+  const int kept = dup(STDOUT_FILENO);
+  dup2(fd, STDOUT_FILENO);
+  EXPECT_TRUE(print_answer(piece));
+  dup2(kept, STDOUT_FILENO);
+  close(kept);
+  char bytes[256];
+  const ssize_t count = read(other_end, bytes, sizeof(bytes));
+  return std::string(bytes, static_cast<size_t>(count > 0 ? count : 0));
+}
+
+TEST(PrintAnswer, EscapesOnATerminalOnly) {
+  const std::string piece = "a\tb\n\x1b[31mred\x07 \xc3\xa9";
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  EXPECT_EQ(written_to(ends[1], ends[0], piece), piece);
+  close(ends[0]);
+  close(ends[1]);
+  int master = -1;
+  int terminal = -1;
+  termios settings = {};
+  cfmakeraw(&settings);  // no \r before \n
+  if (openpty(&master, &terminal, nullptr, &settings, nullptr) != 0) GTEST_SKIP() << "no pseudo-terminal";
+  EXPECT_EQ(written_to(terminal, master, piece), "a\tb\n\\x1b[31mred\\x07 \xc3\xa9");
+  close(master);
+  close(terminal);
 }
 
 TEST(Printable, NothingDrivesTheTerminal) {

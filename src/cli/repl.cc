@@ -176,10 +176,7 @@ class Repl {
     request.messages.push_back({chat::Role::kUser, text, {}});
 
     clear_interrupt();
-    const auto answer = stream_answer(backend_, request, [](std::string_view piece) {
-      std::fwrite(piece.data(), 1, piece.size(), stdout);
-      return std::fflush(stdout) == 0;
-    });
+    const auto answer = stream_answer(backend_, request, print_answer);
     fmt::print("\n");
     std::fflush(stdout);
     clear_interrupt();

@@ -65,6 +65,11 @@ std::string printable(std::string_view text, std::string_view kept) {
   return out;
 }
 
+bool print_answer(std::string_view piece) {
+  const std::string shown = stdout_is_terminal() ? printable(piece, "\n\t") : std::string(piece);
+  return std::fwrite(shown.data(), 1, shown.size(), stdout) == shown.size() && std::fflush(stdout) == 0;
+}
+
 void open_standard_streams() {
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (fcntl(fd, F_GETFD) != -1 || errno != EBADF) continue;

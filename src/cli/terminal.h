@@ -28,6 +28,11 @@ int fail(const Error& error);
 // The characters in `kept` stay.
 std::string printable(std::string_view text, std::string_view kept = {});
 
+// A piece of an answer, to standard output, at once. On a terminal it is printable() but for newlines and
+// tabs: what a model writes must not drive it. Anywhere else it is what the model wrote. False when it cannot
+// be written.
+bool print_answer(std::string_view piece);
+
 // Puts /dev/null where standard input, output or error are closed, so that no file that is opened later gets
 // their numbers and what is meant for the terminal. Writing to a closed standard output stays an error.
 void open_standard_streams();

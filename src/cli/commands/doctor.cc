@@ -34,7 +34,13 @@ Decode cannot be faster than memory can be read: bandwidth divided by the model'
 per second that one answer can have. Prefill is bound by arithmetic instead. Both are measured here, in
 about a second; `hedge bench` shows how near a model comes.
 
-HEDGE_ISA=scalar|avx2|avx512 forces other kernels than the best ones.)";
+HEDGE_ISA=scalar|avx2|avx512 forces other kernels than the best ones. The status is 1 when a finding stands
+in the way.
+
+Examples:
+  hedge doctor
+  hedge doctor --quick                  the machine and the models, at once
+  hedge doctor --json | jq .troubles)";
 
 // The value of a "key : value" line of a file under /proc; empty when there is none.
 std::string proc_value(const char* path, std::string_view key) {
@@ -177,7 +183,7 @@ int run_doctor(const Options& options) {
   }
   print_machine();
   if (limits) print_limits(*limits);
-  fmt::print("\nmodels\n");
+  fmt::print("\nmodels\n{}", models.empty() ? "  none in " + printable(store->models_folder()) + "\n" : "");
   for (const ModelFile& m : models) {
     const std::string limit =
         limits ? fmt::format("   decode about {:.0f} tokens/s at most", decode_limit(*limits, m.bytes)) : "";
@@ -195,10 +201,12 @@ void add_doctor(CLI::App& app, Action& chosen) {
   CLI::App* command = app.add_subcommand("doctor", "Examine this machine: kernels, limits, memory, models");
   command->footer(kFooter);
   command
-      ->add_option("-t,--threads", options->threads, "For the measurement; 0: all cores this process may use")
+      ->add_option("-t,--threads", options->threads,
+                   "Threads that measure; 0: all cores this process may use")
       ->type_name("N")
-      ->transform(in_range(0, 256));
-  command->add_flag("--quick", options->quick, "Measure nothing");
+      ->transform(in_range(0, 256))
+      ->capture_default_str();
+  command->add_flag("--quick", options->quick, "Measure nothing: no limits of memory and arithmetic");
   command->add_flag("--json", options->as_json, "Print one JSON object");
   command->callback([options, &chosen] { chosen = [options] { return run_doctor(*options); }; });
 }

@@ -16,7 +16,12 @@ using nlohmann::json;
 
 constexpr const char* kFooter = R"(
 Models lie in $HEDGE_HOME/models (default ~/.local/share/hedge/models) and in the folders named by
-$HEDGE_MODELS, separated by ':'. The name in the first column is what the other commands take as MODEL.)";
+$HEDGE_MODELS, separated by ':'. The name in the first column is what the other commands take as MODEL.
+
+Examples:
+  hedge list
+  HEDGE_MODELS=/media/usb:~/models hedge list
+  hedge list --json | jq -r .[].path)";
 
 json to_json(const ModelFile& model, const Result<std::unique_ptr<gguf::File>>& file) {
   json out = {{"name", model.name}, {"path", model.path}, {"bytes", model.bytes}};

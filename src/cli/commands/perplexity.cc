@@ -85,8 +85,8 @@ void add_perplexity(CLI::App& app, Action& chosen) {
   command->add_option("-m,--model", options->model, "Name from `hedge list`, or path of a GGUF file")
       ->type_name("MODEL")
       ->required();
-  command->add_option("-f,--file", p.text_path, "The text")->type_name("FILE")->required();
-  command->add_option("-c,--context", p.context_tokens, "Tokens of a chunk")
+  command->add_option("-f,--file", p.text_path, "The text, UTF-8")->type_name("FILE")->required();
+  command->add_option("-c,--context", p.context_tokens, "Length of a chunk, in tokens")
       ->type_name("N")
       ->transform(in_range(4, 1 << 20))
       ->capture_default_str();
@@ -96,9 +96,10 @@ void add_perplexity(CLI::App& app, Action& chosen) {
       ->check(
           [](const std::string& chunks) { return chunks == "0" ? "expected 1 or more, or -1, got '0'" : ""; })
       ->capture_default_str();
-  command->add_option("-t,--threads", p.threads, "0: all cores this process may use")
+  command->add_option("-t,--threads", p.threads, "Threads that compute; 0: all cores this process may use")
       ->type_name("N")
-      ->transform(in_range(0, 256));
+      ->transform(in_range(0, 256))
+      ->capture_default_str();
   add_kv_type(*command, p.kv_type);
   command->add_option("--kl-base", p.kl_base_path, "Reference distributions (see below)")->type_name("FILE");
   command->add_flag("--json", options->as_json, "Print one JSON object");

@@ -22,7 +22,7 @@ struct Options {
 };
 
 constexpr const char* kFooter = R"(
-MODEL is one of
+MODEL is one of (each with an example)
   a known name           hedge pull smollm2-135m-instruct
   a Hugging Face file    hedge pull hf:OWNER/REPO/FILE.gguf   (HF_TOKEN for gated ones, HF_ENDPOINT: a mirror)
   a URL                  hedge pull https://example.org/model.gguf --sha256 HEX
@@ -30,7 +30,12 @@ MODEL is one of
   a file                 hedge pull /media/usb/model.gguf        (linked, not copied)
 
 An interrupted download of a URL goes on where it stopped. A model gets its name only when it is whole and
-verified. Models lie in $HEDGE_HOME/models (default ~/.local/share/hedge/models).)";
+verified. Models lie in $HEDGE_HOME/models (default ~/.local/share/hedge/models).
+
+Examples:
+  hedge pull                                          what is known, and what of it is here
+  hedge pull smollm2-135m-instruct gemma-3-270m-it
+  hedge pull https://example.org/q4.gguf --name small)";
 
 bool is_here(const Source& source, const std::vector<ModelFile>& models) {
   return std::any_of(models.begin(), models.end(),
@@ -112,9 +117,12 @@ void add_pull(CLI::App& app, Action& chosen) {
   CLI::App* command =
       app.add_subcommand("pull", "Fetch models, verified; without a name, list the known ones");
   command->footer(kFooter);
-  command->add_option("MODEL", options->models, "What to fetch (see below)");
-  command->add_option("--name", options->name, "Name to keep it under")->type_name("NAME");
-  command->add_option("--sha256", options->sha256, "Refuse the file unless its hash is this")
+  command->add_option("MODEL", options->models, "What to fetch (see below); none: list what is known");
+  command->add_option("--name", options->name, "Name to keep it under (default: the file's)")
+      ->type_name("NAME");
+  command
+      ->add_option("--sha256", options->sha256,
+                   "Refuse the file unless its SHA-256 is this, 64 hexadecimal digits")
       ->type_name("HEX");
   command->add_flag("--json", options->as_json, "Print what was done as JSON");
   command->callback([options, &chosen] { chosen = [options] { return run_pull(*options); }; });

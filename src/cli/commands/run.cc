@@ -47,8 +47,9 @@ Examples:
   hedge run smollm2-135m-instruct                          a conversation; /help inside
   hedge run ./model.gguf "Summarise:" < report.txt         standard input is appended to the prompt
   hedge run smollm2-135m-instruct --temperature 0 --max-tokens 20 "Count to ten"
+  hedge run smollm2-135m-instruct --system "Answer in one word." --json "Capital of France?"
 
-Only the answer goes to standard output. The prompt is the user's turn of a conversation, in the form of
+Only the answer goes to standard output; on a terminal, control characters in it are shown as \x1b. The prompt is the user's turn of a conversation, in the form of
 the model's chat template; a base model without one is given a plain transcript. --raw gives the text to
 the model as it is.)";
 
@@ -129,10 +130,7 @@ json to_json(const Answer& answer, const std::string& model) {
 }
 
 int answer_once(engine::Engine& engine, const Options& options, const std::string& prompt) {
-  const auto print_piece = [&](std::string_view piece) {
-    if (options.as_json) return true;
-    return std::fwrite(piece.data(), 1, piece.size(), stdout) == piece.size() && std::fflush(stdout) == 0;
-  };
+  const auto print_piece = [&](std::string_view piece) { return options.as_json || print_answer(piece); };
   const auto answer = stream_answer(engine, make_request(options, prompt), print_piece);
   if (!answer.ok()) return fail(answer.error());
   if (options.as_json) {
@@ -192,46 +190,65 @@ void add_run(CLI::App& app, Action& chosen) {
   command->add_option("MODEL", options->model, "Name from `hedge list`, or path of a GGUF file")->required();
   CLI::Option* prompt =
       command->add_option("PROMPT", options->prompt, "What to ask; without it, a conversation");
-  command->add_option("-n,--max-tokens", options->chat.max_tokens, "Longest answer; -1: until its end")
+  command
+      ->add_option("-n,--max-tokens", options->chat.max_tokens,
+                   "Longest answer in tokens; -1: until its end or that of the context")
       ->type_name("N")
       ->transform(in_range(-1, 1 << 30))
+      ->capture_default_str()
       ->check([](const std::string& tokens) {
         return tokens == "0" ? "expected 1 or more, or -1, got '0'" : "";
       });
-  command->add_option("--temperature", sampling.temperature, "0 always takes the best token")
+  command
+      ->add_option("--temperature", sampling.temperature,
+                   "How freely tokens are drawn, 0 to 5; 0: always the best one")
       ->type_name("T")
       ->transform(in_range(0.0, 5.0))
       ->capture_default_str();
-  command->add_option("--top-k", sampling.top_k, "0: off")
+  command->add_option("--top-k", sampling.top_k, "Draw from the N best tokens; 0: off")
       ->type_name("N")
       ->transform(in_range(0, 1000000))
       ->capture_default_str();
-  command->add_option("--top-p", sampling.top_p, "1: off")
+  command
+      ->add_option("--top-p", sampling.top_p,
+                   "Draw from the best tokens that reach probability P together; 1: off")
       ->type_name("P")
       ->transform(in_range(0.0, 1.0))
       ->capture_default_str();
-  command->add_option("--min-p", sampling.min_p, "0: off")
+  command
+      ->add_option("--min-p", sampling.min_p,
+                   "Draw from tokens with at least P times the best one's probability; 0: off")
       ->type_name("P")
       ->transform(in_range(0.0, 1.0))
       ->capture_default_str();
-  command->add_option("--repeat-penalty", sampling.repeat_penalty, "1: off")
+  command
+      ->add_option("--repeat-penalty", sampling.repeat_penalty,
+                   "Above 1: the last 64 tokens become less likely; 1: off")
       ->type_name("X")
       ->transform(in_range(0.1, 10.0))
       ->capture_default_str();
-  command->add_option("-s,--seed", options->seed, "Makes sampling repeatable")
+  command
+      ->add_option("-s,--seed", options->seed,
+                   "Whole number that makes drawing repeatable (default: a fresh one)")
       ->type_name("S")
       ->transform(in_range(uint64_t{0}, UINT64_MAX));
   command->add_option("--stop", options->stop, "End the answer before this text; may be given several times")
       ->type_name("TEXT")
       ->allow_extra_args(false);
-  command->add_option("--system", options->chat.system, "Text that stands above the conversation")
+  command->add_option("--system", options->chat.system, "Instructions that stand above the conversation")
       ->type_name("TEXT");
-  command->add_option("-t,--threads", options->engine.threads, "0: all cores this process may use")
+  command
+      ->add_option("-t,--threads", options->engine.threads,
+                   "Threads that compute; 0: all cores this process may use")
       ->type_name("N")
-      ->transform(in_range(0, 256));
-  command->add_option("-c,--context", options->engine.context_tokens, "0: the model's own, at most 4096")
+      ->transform(in_range(0, 256))
+      ->capture_default_str();
+  command
+      ->add_option("-c,--context", options->engine.context_tokens,
+                   "Longest prompt and answer together, in tokens; 0: the model's own, at most 4096")
       ->type_name("N")
-      ->transform(in_range(0, 1 << 20));
+      ->transform(in_range(0, 1 << 20))
+      ->capture_default_str();
   add_kv_type(*command, options->engine.kv_type);
   command->add_flag("--raw", options->raw, "Continue the text as it is, without chat template");
   command->add_flag("--ignore-eos", options->ignore_eos,
