@@ -218,6 +218,27 @@ TEST_F(CommandLineTest, DoctorWithoutModelsSaysSo) {
   EXPECT_GT(parsed["memory_bytes"], 0);
 }
 
+TEST_F(CommandLineTest, BenchRefusesWhatMeasuresNothing) {
+  const Outcome nothing = run({"bench", "-m", "nope", "-p", "0", "-n", "0,0"});
+  EXPECT_EQ(nothing.status, kExitUsage);
+  EXPECT_THAT(nothing.out, IsEmpty());
+  EXPECT_THAT(nothing.err, HasSubstr("nothing to measure: -p and -n are both 0"));
+}
+
+TEST(Bench, StaysWithinTheTrainedContext) {
+  const std::string name = "smollm2-135m-instruct-q4_1";
+  const char* models = std::getenv("HEDGE_MODELS");
+  if (models == nullptr || access((std::string(models) + "/" + name + ".gguf").c_str(), R_OK) != 0)
+    GTEST_SKIP() << "no " << name << " in HEDGE_MODELS";
+  const Outcome prompt = run({"bench", "-m", name.c_str(), "-p", "100000", "-n", "0"});
+  EXPECT_EQ(prompt.status, kExitFailed);
+  EXPECT_THAT(prompt.out, IsEmpty());
+  EXPECT_THAT(prompt.err, HasSubstr("of at most 8192 tokens together"));
+  EXPECT_THAT(prompt.err, HasSubstr("got 0 + 100000"));
+  EXPECT_THAT(run({"bench", "-m", name.c_str(), "-d", "8192", "-p", "0", "-n", "1"}).err,
+              HasSubstr("got 8192 + 1"));
+}
+
 // What `print_answer` writes to a standard output that is `fd`, as the other end of it reads it.
 std::string written_to(int fd, int other_end, std::string_view piece) {
   std::fflush(stdout);

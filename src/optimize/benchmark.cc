@@ -74,6 +74,13 @@ Result<std::vector<BenchmarkResult>> benchmark(const BenchmarkOptions& options) 
   HEDGE_TRY_SET(const model::KvType kv_type, model::parse_kv_type(options.kv_type));
   HEDGE_TRY_SET(const std::unique_ptr<model::Model> model,
                 model::Model::load(options.model_path, options.threads));
+  // What lies behind the length that a model was trained with says nothing about its use.
+  if (const int context = model->config().context; context > 0 && depth + longest > context) {
+    return make_error(ErrorCode::kContextExceeded,
+                      "expected depth (-d) and test (-p, -n) of at most " + std::to_string(context) +
+                          " tokens together, the context that the model was trained with; got " +
+                          std::to_string(depth) + " + " + std::to_string(longest));
+  }
   HEDGE_TRY_SET(const std::unique_ptr<model::KvCache> cache,
                 model::KvCache::create(model->config(), depth + longest, kv_type));
   const std::unique_ptr<model::Forward> forward =

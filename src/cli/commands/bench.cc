@@ -42,15 +42,20 @@ void print_table(const std::vector<optimize::BenchmarkResult>& results) {
 }
 
 int run_bench(Options& options) {
+  // 0 turns a kind of test off.
+  std::erase(options.benchmark.prompt_tokens, 0);
+  std::erase(options.benchmark.generated_tokens, 0);
+  if (options.benchmark.prompt_tokens.empty() && options.benchmark.generated_tokens.empty()) {
+    return fail(make_error(ErrorCode::kInvalidArgument,
+                           "nothing to measure: -p and -n are both 0; give one of them a length")),
+           kExitUsage;
+  }
   const auto store = ModelStore::from_environment();
   if (!store.ok()) return fail(store.error());
   auto path = store->resolve(options.model);
   if (!path.ok()) return fail(path.error());
   if (const Status level = choose_kernel_level(); !level.ok()) return fail(level.error());
   options.benchmark.model_path = *path;
-  // 0 turns a kind of test off.
-  std::erase(options.benchmark.prompt_tokens, 0);
-  std::erase(options.benchmark.generated_tokens, 0);
   const auto results = optimize::benchmark(options.benchmark);
   if (!results.ok()) return fail(results.error());
   if (!options.as_json) {
@@ -80,13 +85,14 @@ void add_bench(CLI::App& app, Action& chosen) {
   command->add_option("-m,--model", options->model, "Name from `hedge list`, or path of a GGUF file")
       ->type_name("MODEL")
       ->required();
-  command->add_option("-p,--prompt", b.prompt_tokens, "Prompt lengths, separated by ','; 0: none")
+  command->add_option("-p,--prompt", b.prompt_tokens, "Prompt lengths in tokens, separated by ','; 0: none")
       ->type_name("N")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->transform(in_range(0, 1 << 20))
       ->capture_default_str();
-  command->add_option("-n,--generate", b.generated_tokens, "Answer lengths, separated by ','; 0: none")
+  command
+      ->add_option("-n,--generate", b.generated_tokens, "Answer lengths in tokens, separated by ','; 0: none")
       ->type_name("N")
       ->delimiter(',')
       ->allow_extra_args(false)
@@ -97,9 +103,10 @@ void add_bench(CLI::App& app, Action& chosen) {
       ->transform(in_range(0, 1 << 18))
       ->capture_default_str();
   add_kv_type(*command, b.kv_type);
-  command->add_option("-t,--threads", b.threads, "0: all cores this process may use")
+  command->add_option("-t,--threads", b.threads, "Threads that compute; 0: all cores this process may use")
       ->type_name("N")
-      ->transform(in_range(0, 256));
+      ->transform(in_range(0, 256))
+      ->capture_default_str();
   command->add_option("-r,--repetitions", b.repetitions, "Counted runs per test")
       ->type_name("N")
       ->transform(in_range(1, 10000))
