@@ -159,6 +159,54 @@ TEST_F(CommandLineTest, ServeRefusesWhatWouldSurprise) {
   EXPECT_EQ(wrong.err, "hedge: " + config + ":3: unknown key 'prot' in [server]; did you mean 'port'?\n");
 }
 
+// A value that only the checks after reading refuse still names its file, line and key, or its flag.
+TEST_F(CommandLineTest, WrongValuesSayWhereTheyWereGiven) {
+  const ScopedVariable unset("HEDGE_TEST_NO_KEY", nullptr);
+  const std::string upstream = "[model]\nmodel='x'\n[upstream]\n";
+  const std::pair<std::string, const char*> in_file[] = {
+      {"[server]\n\nlog_level = 'loud'\n",
+       ":3: 'log_level' in [server]: expected trace, debug, info, warn, error or off, got 'loud'"},
+      {"[model]\nmodel='x'\n[server]\nhost = '1.2.3.4:80'\n", ":4: 'host' in [server]: expected an address"},
+      {"[model]\nmodel='x'\n[server]\nhost = '0.0.0.0'\n", ":4: 'host' in [server]: 0.0.0.0 can be reached"},
+      {"[server]\napi_key_env = 'HEDGE_TEST_NO_KEY'\n",
+       ":2: 'api_key_env' in [server]: expected an environment variable that holds the API key; "
+       "HEDGE_TEST_NO_KEY is not set"},
+      {"[server]\napi_key_file = '/nonexistent'\n", ":2: 'api_key_file' in [server]: "},
+      {upstream + "model='m'\nbase_url = 'ftp://x'\n",
+       ":5: 'base_url' in [upstream]: expected http://HOST[:PORT] or https://HOST[:PORT]"},
+      {upstream + "base_url = 'http://h'\nmodel='m'\nkey_env = 'HEDGE_TEST_NO_KEY'\n",
+       ":6: 'key_env' in [upstream]: expected an environment variable that holds the API key"},
+      {upstream + "name = 'local'\n", ":4: 'name' in [upstream]: expected a name other than"},
+      {upstream + "base_url = 'http://h'\n", ":4: 'base_url' in [upstream]: the upstream has no model"},
+      {upstream + "model = 'm'\n", ":4: 'model' in [upstream]: the upstream has a model but no URL"},
+      {"\n[model]\nmodel = 'x'\n", ":3: 'model' in [model]: no model 'x'"},
+  };
+  for (const auto& [toml, expected] : in_file) {
+    const std::string config = home_.write("hedge.toml", toml);
+    const Outcome outcome = run({"serve", "--config", config.c_str()});
+    EXPECT_EQ(outcome.status, kExitFailed) << toml;
+    EXPECT_THAT(outcome.err, HasSubstr("hedge: " + config + expected)) << toml;
+  }
+  const std::pair<std::vector<const char*>, const char*> in_flags[] = {
+      {{"--log-level", "loud"}, "hedge: --log-level: expected trace"},
+      {{"--upstream", "ftp://x", "--upstream-model", "m"}, "hedge: --upstream: expected http://HOST"},
+      {{"--upstream", "http://h"}, "hedge: --upstream: the upstream has no model"},
+      {{"--upstream", "http://h", "--upstream-model", "m", "--upstream-key-env", "HEDGE_TEST_NO_KEY"},
+       "hedge: --upstream-key-env: expected an environment variable"},
+      {{"--upstream-name", "prompt"}, "hedge: --upstream-name: expected a name other than"},
+      {{"--host", ""}, "hedge: --host: expected an address"},
+  };
+  for (const auto& [flags, expected] : in_flags) {
+    std::vector<const char*> arguments = {"serve", "-m", "x"};
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    EXPECT_THAT(run(arguments).err, HasSubstr(expected));
+  }
+  // A flag that overrides the file is where the value was given.
+  const std::string config = home_.write("hedge.toml", "[server]\nlog_level = 'warn'\n");
+  EXPECT_THAT(run({"serve", "--config", config.c_str(), "--log-level", "loud"}).err,
+              HasSubstr("hedge: --log-level: "));
+}
+
 TEST_F(CommandLineTest, FlagsOverrideTheFile) {
   const std::string config = home_.write("hedge.toml", "[server]\nport = 1\nhost = '::1'\n");
   const Outcome printed =

@@ -1,6 +1,7 @@
 #include "cli/stack.h"
 
 #include "base/clock.h"
+#include "cli/config/config.h"
 
 namespace hedge::cli {
 namespace {
@@ -22,10 +23,14 @@ Result<std::unique_ptr<Stack>> build_stack(const Settings& settings, const std::
   auto stack = std::make_unique<Stack>();
   // What is quick to refuse comes before what is slow to load.
   if (!settings.upstream.base_url.empty()) {
-    HEDGE_TRY_SET(stack->upstream, upstream::OpenAiBackend::create(settings.upstream));
+    auto upstream = upstream::OpenAiBackend::create(settings.upstream);
+    if (!upstream.ok()) return located(settings, "upstream", std::move(upstream).error());
+    stack->upstream = std::move(upstream).value();
   }
   HEDGE_TRY_SET(stack->store, session::Store::open(database_path));
-  HEDGE_TRY_SET(stack->engine, engine::Engine::load(model_path, settings.engine));
+  auto engine = engine::Engine::load(model_path, settings.engine);
+  if (!engine.ok()) return located(settings, "model", std::move(engine).error());
+  stack->engine = std::move(engine).value();
   stack->router = route::Router::create(*stack->engine, stack->upstream.get(), settings.policy);
   HEDGE_TRY(restore_budget(*stack->store, *stack->router));
   stack->recorder = session::make_recorder(*stack->router, *stack->store);

@@ -1,5 +1,4 @@
 // hedge serve: the HTTP server over the local model, an optional upstream, and the rules between them.
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <pthread.h>
 #include <signal.h>
@@ -8,10 +7,10 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <cstdlib>
 #include <thread>
 
 #include "cli/command.h"
+#include "cli/config/check.h"
 #include "cli/config/config.h"
 #include "cli/kernel_level.h"
 #include "cli/models/store.h"
@@ -20,12 +19,9 @@
 #include "cli/terminal.h"
 #include "os/file.h"
 #include "server/server.h"
-#include "upstream/endpoint.h"
 
 namespace hedge::cli {
 namespace {
-
-constexpr size_t kKeyBytesMax = 4096;
 
 struct Options {
   std::string config_path;
@@ -45,98 +41,12 @@ Talk to it as to any OpenAI-compatible server, at http://HOST:PORT/v1. Each answ
 why: header x-hedge-decision, object "hedge" in the body, GET /v1/hedge/decisions/ID.
 Ctrl-C (SIGINT) or SIGTERM ends it gracefully, with status 0; a second Ctrl-C cuts running answers off.)";
 
-Status apply_log_level(const std::string& name) {
-  const auto level = spdlog::level::from_str(name);
-  if (level == spdlog::level::off && name != "off") {
-    return make_error(
-        ErrorCode::kInvalidArgument,
-        fmt::format("log level must be trace, debug, info, warn, error or off, got '{}'", name));
-  }
+void start_log(const std::string& level) {
   spdlog::drop("hedge");
   auto logger = spdlog::stderr_color_mt("hedge");
   logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %^%l%$ %v");
-  logger->set_level(level);
+  logger->set_level(spdlog::level::from_str(level));
   spdlog::set_default_logger(std::move(logger));
-  return {};
-}
-
-// By the address itself: "127.example.com" is a name that may lead anywhere.
-bool is_loopback(const std::string& host) {
-  in_addr v4 = {};
-  return host == "localhost" || host == "::1" || host == "[::1]" ||
-         (inet_aton(host.c_str(), &v4) != 0 && (ntohl(v4.s_addr) >> 24) == 127);
-}
-
-Status check_host(const std::string& host) {
-  in6_addr v6 = {};
-  const bool is_v6 = inet_pton(AF_INET6, host.c_str(), &v6) == 1 || host.starts_with('[');
-  if (host.empty() || host.find_first_of("/ ") != std::string::npos ||
-      (!is_v6 && host.find(':') != std::string::npos)) {
-    return make_error(
-        ErrorCode::kInvalidArgument,
-        fmt::format("host: expected an address or a name without scheme and port, like 127.0.0.1, ::1 or "
-                    "localhost, got '{}' (the port is given by --port)",
-                    host));
-  }
-  return {};
-}
-
-Result<std::string> first_line_of(const std::string& path) {
-  HEDGE_TRY_SET(const std::string text, os::read_file(path, kKeyBytesMax));
-  const std::string line = text.substr(0, text.find_first_of("\r\n"));
-  if (line.empty())
-    return make_error(ErrorCode::kInvalidArgument, fmt::format("'{}' has an empty first line", path));
-  return line;
-}
-
-Status find_api_key(Settings& settings) {
-  if (!settings.server.api_key.empty()) return {};
-  if (!settings.api_key_env.empty()) {
-    const char* key = std::getenv(settings.api_key_env.c_str());
-    if (key == nullptr || *key == '\0') {
-      return make_error(ErrorCode::kInvalidArgument,
-                        fmt::format("environment variable {} (server.api_key_env) is empty or not set",
-                                    settings.api_key_env));
-    }
-    settings.server.api_key = key;
-  } else if (!settings.api_key_file.empty()) {
-    HEDGE_TRY_SET(settings.server.api_key, first_line_of(settings.api_key_file));
-  }
-  return {};
-}
-
-Status check(const Settings& settings) {
-  if (settings.model.empty()) {
-    return make_error(
-        ErrorCode::kInvalidArgument,
-        "no model; give -m MODEL (`hedge list` shows what is here, `hedge pull` what can be fetched)");
-  }
-  HEDGE_TRY(check_host(settings.server.host));
-  if (!is_loopback(settings.server.host) && settings.server.api_key.empty() && !settings.allow_anonymous) {
-    return make_error(
-        ErrorCode::kInvalidArgument,
-        fmt::format("--host {} can be reached from other machines; give --api-key KEY, or --allow-anonymous "
-                    "if whoever reaches it may use it",
-                    settings.server.host));
-  }
-  const upstream::Options& up = settings.upstream;
-  if (!up.base_url.empty()) HEDGE_TRY(upstream::normal_base_url(up.base_url, "upstream URL"));
-  if (up.base_url.empty() && !up.model.empty()) {
-    return make_error(ErrorCode::kInvalidArgument,
-                      "the upstream has a model but no URL; give --upstream URL");
-  }
-  if (!up.base_url.empty() && up.model.empty()) {
-    return make_error(ErrorCode::kInvalidArgument, "the upstream has no model; give --upstream-model NAME");
-  }
-  // Segments name who wrote what: "local" is this device, "prompt" what was echoed.
-  if (up.name.empty() || up.name == "local" || up.name == "prompt") {
-    return make_error(
-        ErrorCode::kInvalidArgument,
-        fmt::format("upstream.name (--upstream-name): expected a name other than 'local' and "
-                    "'prompt', which answers use for this device and for an echoed prompt; got '{}'",
-                    up.name));
-  }
-  return {};
 }
 
 // Defaults, then the file, then the flags.
@@ -175,19 +85,28 @@ int serve_until_signal(server::Server& server, const sigset_t& signals) {
   return kExitOk;
 }
 
+// An error that says enough of itself where a flag gave the value: the file's line is what is missing.
+Error from_file(const Settings& settings, const char* section, const char* name, Error error) {
+  const auto found = settings.origins.find(fmt::format("{}.{}", section, name));
+  if (found == settings.origins.end() || found->second.is_flag) return error;
+  error.detail = wrong_value(settings, section, name, error.detail).detail;
+  return error;
+}
+
 Result<std::string> database_path(const Settings& settings, const ModelStore& store) {
   const std::string folder = settings.data_dir.empty() ? store.home() : settings.data_dir;
-  HEDGE_TRY(os::make_dirs(folder));
+  if (const Status made = os::make_dirs(folder); !made.ok())
+    return from_file(settings, "session", "data_dir", made.error());
   return folder + "/hedge.db";
 }
 
 Status start_and_serve(Settings settings) {
-  HEDGE_TRY(find_api_key(settings));
-  HEDGE_TRY(check(settings));
-  HEDGE_TRY(apply_log_level(settings.log_level));
+  HEDGE_TRY(complete_and_check(settings));
+  start_log(settings.log_level);
   HEDGE_TRY(choose_kernel_level());
   HEDGE_TRY_SET(const ModelStore store, ModelStore::from_environment());
-  HEDGE_TRY_SET(const std::string model_path, store.resolve(settings.model));
+  auto model_path = store.resolve(settings.model);
+  if (!model_path.ok()) return from_file(settings, "model", "model", std::move(model_path).error());
   HEDGE_TRY_SET(const std::string database, database_path(settings, store));
 
   // Before any thread starts, so that all inherit the mask and only sigwait() gets them.
@@ -198,9 +117,10 @@ Status start_and_serve(Settings settings) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
 
-  HEDGE_TRY_SET(const std::unique_ptr<Stack> stack, build_stack(settings, model_path, database));
-  const server::Parts parts{stack->engine.get(), stack->upstream.get(), stack->router.get(),
-                            stack->store.get(), stack->recorder.get()};
+  HEDGE_TRY_SET(const std::unique_ptr<Stack> stack, build_stack(settings, *model_path, database));
+  const server::Parts parts{stack->engine.get(),   stack->upstream.get(),
+                            stack->router.get(),   stack->store.get(),
+                            stack->recorder.get(), settings.engine.slots + settings.engine.queue_max};
   HEDGE_TRY_SET(const std::unique_ptr<server::Server> server, server::Server::listen(settings.server, parts));
 
   const chat::BackendInfo& info = stack->engine->info();
@@ -247,25 +167,32 @@ void add_serve(CLI::App& app, Action& chosen) {
       ->type_name("FILE");
   command->add_flag("--print-config", options->print_config, "Print the configuration, annotated, and stop");
 
+  const auto long_name = [](const std::string& names) { return names.substr(names.find("--")); };
   const auto text = [&](const std::string& names, const std::string& type, const std::string& help,
                         auto set) {
+    const std::string name = long_name(names);
     return command
         ->add_option_function<std::string>(
             names,
-            [options, set](const std::string& v) {
-              options->overrides.push_back([set, v](Settings& s) { set(s) = v; });
+            [options, set, name](const std::string& v) {
+              options->overrides.push_back([set, v, name](Settings& s) {
+                set(s) = v;
+                note_flag(s, &set(s), name);
+              });
             },
             help)
         ->type_name(type);
   };
   const auto number = [&](const std::string& names, int low, int high, const std::string& help, auto set) {
+    const std::string name = long_name(names);
     return command
         ->add_option_function<int>(
             names,
-            [options, set](const int& v) {
-              options->overrides.push_back([set, v](Settings& s) {
+            [options, set, name](const int& v) {
+              options->overrides.push_back([set, v, name](Settings& s) {
                 auto& out = set(s);
                 out = static_cast<std::remove_cvref_t<decltype(out)>>(v);
+                note_flag(s, &out, name);
               });
             },
             help)
@@ -284,7 +211,8 @@ void add_serve(CLI::App& app, Action& chosen) {
        [](Settings& s) -> std::string& { return s.server.host; });
   number("--port", 0, 65535, "Port (default 8080); 0 picks one and prints it",
          [](Settings& s) -> uint16_t& { return s.server.port; });
-  text("--api-key", "KEY", "Key that clients must send",
+  text("--api-key", "KEY",
+       "Key that clients must send; other users can read a command line (docs/configuration.md)",
        [](Settings& s) -> std::string& { return s.server.api_key; });
   flag("--allow-anonymous", "Listen beyond loopback without an API key",
        [](Settings& s) -> bool& { return s.allow_anonymous; });

@@ -35,6 +35,8 @@ constexpr ConfigSection kSections[] = {
 #undef HEDGE_CONFIG_SECTION
 };
 
+std::string full_name(const ConfigKey& key) { return fmt::format("{}.{}", key.section, key.name); }
+
 // One pass over a parsed file.
 class Reader {
  public:
@@ -160,6 +162,7 @@ class Reader {
   }
 
   Status read_value(const ConfigKey& key, const toml::node& node) {
+    settings_.origins[full_name(key)] = {fmt::format("{}:{}", where_, node.source().begin.line), false};
     return std::visit([&](auto* out) { return read_into(key, node, *out); }, key.field(settings_));
   }
 
@@ -265,6 +268,32 @@ Status apply_config(std::string_view text, std::string_view where, Settings& set
 Status apply_config_file(const std::string& path, Settings& settings) {
   HEDGE_TRY_SET(const std::string text, os::read_file(path, kConfigBytesMax));
   return apply_config(text, path, settings);
+}
+
+void note_flag(Settings& settings, const void* field, const std::string& flag) {
+  for (const ConfigKey& key : kKeys) {
+    const void* member = std::visit([](const void* value) { return value; }, key.field(settings));
+    if (member == field) settings.origins[full_name(key)] = {flag, true};
+  }
+}
+
+Error wrong_value(const Settings& settings, const std::string& section, const std::string& name,
+                  std::string_view what) {
+  const auto found = settings.origins.find(section + "." + name);
+  const std::string key = fmt::format("'{}' in [{}]", name, section);
+  std::string where = key;
+  if (found != settings.origins.end())
+    where = found->second.is_flag ? found->second.place : fmt::format("{}: {}", found->second.place, key);
+  return make_error(ErrorCode::kInvalidArgument, fmt::format("{}: {}", where, what), name);
+}
+
+Error located(const Settings& settings, const std::string& section, Error error) {
+  if (!settings.origins.contains(section + "." + error.field)) return error;
+  std::string_view what = error.detail;
+  if (const std::string prefix = error.field + ": "; what.starts_with(prefix))
+    what.remove_prefix(prefix.size());
+  error.detail = wrong_value(settings, section, error.field, what).detail;
+  return error;
 }
 
 std::string config_text(const Settings& settings) {

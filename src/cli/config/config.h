@@ -38,6 +38,16 @@ std::span<const ConfigSection> config_sections();
 Status apply_config(std::string_view text, std::string_view where, Settings& settings);
 Status apply_config_file(const std::string& path, Settings& settings);
 
+// Remembers that `flag` gave the value of the key whose field is `field`.
+void note_flag(Settings& settings, const void* field, const std::string& flag);
+// The error that what was given for a key is wrong, and where it was given: "FILE:LINE: 'KEY' in [SECTION]:
+// WHAT",
+// "--FLAG: WHAT", or of a default "'KEY' in [SECTION]: WHAT".
+Error wrong_value(const Settings& settings, const std::string& section, const std::string& name,
+                  std::string_view what);
+// The same of an error that came from below with the name of the key as its field; others stay as they are.
+Error located(const Settings& settings, const std::string& section, Error error);
+
 // The whole file, annotated: keys that differ from their defaults are set, all others stand commented out.
 std::string config_text(const Settings& settings);
 

@@ -1,6 +1,7 @@
 // Everything `hedge serve` can be told, as one value: the defaults, then the TOML file, then the flags.
 #pragma once
 
+#include <map>
 #include <string>
 
 #include "engine/engine.h"
@@ -9,6 +10,12 @@
 #include "upstream/openai_backend.h"
 
 namespace hedge::cli {
+
+// Where a value was given.
+struct Origin {
+  std::string place;  // "FILE:LINE", or the flag
+  bool is_flag = false;
+};
 
 struct Settings {
   std::string model;  // MODEL: a name or a path
@@ -21,6 +28,7 @@ struct Settings {
   std::string data_dir;        // of the session database; empty: the home of Hedge
   upstream::Options upstream;  // used when base_url is set
   route::Policy policy;
+  std::map<std::string, Origin> origins;  // by "SECTION.KEY" of the file; none: the default
 };
 
 }  // namespace hedge::cli

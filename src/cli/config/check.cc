@@ -1,0 +1,122 @@
+#include "cli/config/check.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <spdlog/common.h>
+
+#include <cstdlib>
+
+#include "cli/config/config.h"
+#include "os/file.h"
+#include "upstream/endpoint.h"
+
+namespace hedge::cli {
+namespace {
+
+constexpr size_t kKeyBytesMax = 4096;
+
+Status check_log_level(const Settings& settings) {
+  const std::string& name = settings.log_level;
+  if (spdlog::level::from_str(name) != spdlog::level::off || name == "off") return {};
+  return wrong_value(settings, "server", "log_level",
+                     fmt::format("expected trace, debug, info, warn, error or off, got '{}'", name));
+}
+
+Status check_host(const Settings& settings) {
+  const std::string& host = settings.server.host;
+  in6_addr v6 = {};
+  const bool is_v6 = inet_pton(AF_INET6, host.c_str(), &v6) == 1 || host.starts_with('[');
+  if (host.empty() || host.find_first_of("/ ") != std::string::npos ||
+      (!is_v6 && host.find(':') != std::string::npos)) {
+    return wrong_value(
+        settings, "server", "host",
+        fmt::format("expected an address or a name without scheme and port, like 127.0.0.1, ::1 or "
+                    "localhost, got '{}' (the port is given by --port)",
+                    host));
+  }
+  if (!is_loopback(host) && settings.server.api_key.empty() && !settings.allow_anonymous) {
+    return wrong_value(
+        settings, "server", "host",
+        fmt::format("{} can be reached from other machines; give --api-key KEY, or --allow-anonymous "
+                    "if whoever reaches it may use it",
+                    host));
+  }
+  return {};
+}
+
+Result<std::string> first_line_of(const std::string& path) {
+  HEDGE_TRY_SET(const std::string text, os::read_file(path, kKeyBytesMax));
+  const std::string line = text.substr(0, text.find_first_of("\r\n"));
+  if (line.empty())
+    return make_error(ErrorCode::kInvalidArgument, fmt::format("'{}' has an empty first line", path));
+  return line;
+}
+
+Status check_variable(const Settings& settings, const char* section, const char* key,
+                      const std::string& variable) {
+  const char* value = std::getenv(variable.c_str());
+  if (value != nullptr && *value != '\0') return {};
+  return wrong_value(settings, section, key,
+                     fmt::format("expected an environment variable that holds the API key; {} is {}",
+                                 variable, value == nullptr ? "not set" : "empty"));
+}
+
+Status find_api_key(Settings& settings) {
+  if (!settings.server.api_key.empty()) return {};
+  if (!settings.api_key_env.empty()) {
+    HEDGE_TRY(check_variable(settings, "server", "api_key_env", settings.api_key_env));
+    settings.server.api_key = std::getenv(settings.api_key_env.c_str());
+  } else if (!settings.api_key_file.empty()) {
+    auto key = first_line_of(settings.api_key_file);
+    if (!key.ok()) return wrong_value(settings, "server", "api_key_file", key.error().detail);
+    settings.server.api_key = std::move(key).value();
+  }
+  return {};
+}
+
+Status check_upstream(const Settings& settings) {
+  const upstream::Options& up = settings.upstream;
+  // Segments name who wrote what: "local" is this device, "prompt" what was echoed.
+  if (up.name.empty() || up.name == "local" || up.name == "prompt") {
+    return wrong_value(settings, "upstream", "name",
+                       fmt::format("expected a name other than 'local' and 'prompt', which answers use for "
+                                   "this device and for an echoed prompt; got '{}'",
+                                   up.name));
+  }
+  if (up.base_url.empty()) {
+    if (up.model.empty()) return {};
+    return wrong_value(settings, "upstream", "model",
+                       "the upstream has a model but no URL; give --upstream URL, or 'base_url'");
+  }
+  if (const auto url = upstream::normal_base_url(up.base_url, "base_url"); !url.ok())
+    return located(settings, "upstream", url.error());
+  if (up.model.empty()) {
+    return wrong_value(settings, "upstream", "base_url",
+                       "the upstream has no model; give --upstream-model NAME, or 'model'");
+  }
+  if (!up.key_env.empty()) return check_variable(settings, "upstream", "key_env", up.key_env);
+  return {};
+}
+
+}  // namespace
+
+// By the address itself: "127.example.com" is a name that may lead anywhere.
+bool is_loopback(const std::string& host) {
+  in_addr v4 = {};
+  return host == "localhost" || host == "::1" || host == "[::1]" ||
+         (inet_aton(host.c_str(), &v4) != 0 && (ntohl(v4.s_addr) >> 24) == 127);
+}
+
+Status complete_and_check(Settings& settings) {
+  HEDGE_TRY(check_log_level(settings));
+  HEDGE_TRY(find_api_key(settings));
+  if (settings.model.empty()) {
+    return make_error(
+        ErrorCode::kInvalidArgument,
+        "no model; give -m MODEL (`hedge list` shows what is here, `hedge pull` what can be fetched)");
+  }
+  HEDGE_TRY(check_host(settings));
+  return check_upstream(settings);
+}
+
+}  // namespace hedge::cli

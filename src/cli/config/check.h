@@ -1,0 +1,17 @@
+// What the parts of a configuration must be beside each other, and what only the machine can tell
+// (environment variables, key files): checked before anything is loaded.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "cli/config/settings.h"
+
+namespace hedge::cli {
+
+bool is_loopback(const std::string& host);
+
+// Finds the server's API key where it is to be found, then checks. An error says where the value came from.
+Status complete_and_check(Settings& settings);
+
+}  // namespace hedge::cli
