@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import re
+import signal
 import tempfile
 import threading
 import time
@@ -508,6 +509,24 @@ class Keys(unittest.TestCase):
             self.assertEqual(server.get("/v1/hedge/sessions/x").status, 401)
             self.assertEqual(server.get("/health").status, 200, "for load balancers")
             self.assertNotIn("sesame", server.output())
+
+
+class Stopping(unittest.TestCase):
+    def test_sigterm_lets_a_running_answer_end(self):
+        with tempfile.TemporaryDirectory(prefix="hedge-e2e-") as folder:
+            config = f"{folder}/hedge.toml"
+            with open(config, "w", encoding="utf-8") as file:
+                file.write("[server]\nstop_grace_ms = 60000\n")
+            server = Server(harness.model(harness.SMOLLM2), "--config", config)
+            client = server.client()
+            stream = client.stream("/v1/chat/completions", {"messages": messages_of("Tell a story."), "max_tokens": 60,
+                                                            "ignore_eos": True})
+            stream.read_pieces(2)
+            server.process.send_signal(signal.SIGTERM)
+            answer = stream.read_all().check_whole()
+            self.assertEqual(answer.finish_reason, "length")
+            client.close()
+            server.stop()  # a repeated SIGTERM changes nothing; the status is 0
 
 
 if __name__ == "__main__":
