@@ -109,7 +109,8 @@ std::vector<MemoryEstimate> estimate_memory(const gguf::File& file, const model:
     if (context > config.context) continue;
     const auto tokens = static_cast<uint64_t>(context);
     if (!estimates.empty() && tokens <= estimates.back().context_tokens) continue;
-    estimates.push_back({tokens, file.bytes().size(), model::KvCache::bytes(config, context, model::KvType::kQ8)});
+    estimates.push_back(
+        {tokens, file.bytes().size(), model::KvCache::bytes(config, context, model::KvType::kQ8)});
   }
   return estimates;
 }
@@ -117,10 +118,10 @@ std::vector<MemoryEstimate> estimate_memory(const gguf::File& file, const model:
 // general.file_type, as llama.cpp numbers it; empty for a number without a name here.
 std::string_view file_type_name(uint64_t id) {
   constexpr std::pair<uint64_t, std::string_view> kNames[] = {
-      {0, "F32"},     {1, "F16"},     {2, "Q4_0"},    {3, "Q4_1"},    {7, "Q8_0"},    {8, "Q5_0"},
-      {9, "Q5_1"},    {10, "Q2_K"},   {11, "Q3_K_S"}, {12, "Q3_K_M"}, {13, "Q3_K_L"}, {14, "Q4_K_S"},
-      {15, "Q4_K_M"}, {16, "Q5_K_S"}, {17, "Q5_K_M"}, {18, "Q6_K"},   {21, "Q2_K_S"}, {25, "IQ4_NL"}, {30, "IQ4_XS"},
-      {32, "BF16"},
+      {0, "F32"},     {1, "F16"},     {2, "Q4_0"},    {3, "Q4_1"},    {7, "Q8_0"},
+      {8, "Q5_0"},    {9, "Q5_1"},    {10, "Q2_K"},   {11, "Q3_K_S"}, {12, "Q3_K_M"},
+      {13, "Q3_K_L"}, {14, "Q4_K_S"}, {15, "Q4_K_M"}, {16, "Q5_K_S"}, {17, "Q5_K_M"},
+      {18, "Q6_K"},   {21, "Q2_K_S"}, {25, "IQ4_NL"}, {30, "IQ4_XS"}, {32, "BF16"},
   };
   for (const auto& [number, name] : kNames) {
     if (number == id) return name;
