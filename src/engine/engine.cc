@@ -121,7 +121,9 @@ class EngineImpl final : public Engine {
     {
       std::lock_guard lock(bell_->mutex);
       if (stopping_) return make_error(ErrorCode::kUnavailable, "the engine is stopping");
-      if (static_cast<int>(waiting_.size()) >= options_.queue_max) {
+      // Those that a free slot takes at once do not wait.
+      const int places = options_.queue_max + std::max(0, options_.slots - active_);
+      if (static_cast<int>(waiting_.size()) >= places) {
         ++counters_.requests_rejected;
         Error error =
             make_error(ErrorCode::kExhausted,
