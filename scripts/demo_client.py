@@ -116,25 +116,33 @@ def explain(device, answer):
 
 
 def cases(upstream):
-    """(title, what it shows, body of the request, whether the segments and reasons are what it is to show)"""
+    """(title, what it shows, bodies of requests, whether the segments and reasons are what it is to show)
+
+    The rules decide, on the tokens of this machine's own rounding: where a prompt turns out otherwise, the next is asked.
+    """
     user = lambda text: [{"role": "user", "content": text}]
     return [
         ("1. Answered locally", "The small model is sure of its tokens, so nothing leaves the device.",
-         {"messages": user("What is the chemical symbol for gold?")},
+         [{"messages": user(text)} for text in (
+             "What is the chemical symbol for gold?", "What is the capital of France?")],
          lambda who, why: who == ["local"]),
         ("2. Escalated before the first token", "Its first tokens, held back and judged, are too unsure.",
-         {"messages": user("Recommend a film for tonight.")},
+         [{"messages": user(text)} for text in (
+             "Recommend a film for tonight.", "Invent twenty names for new planets.", "Write a nonsense poem.")],
          lambda who, why: who == [upstream] and any(r.startswith("confidence.first") for r in why)),
         ("3. Escalated in mid-answer", "It begins well and becomes unsure; the upstream continues at the end of a word.",
-         {"messages": user("Who won the 1987 curling championship of Estonia?")},
+         [{"messages": user(text)} for text in (
+             "Tell me about the birds of Tristan da Cunha.", "List twenty book titles by unknown authors.",
+             "Write a biography of the chess player Vera Nebolsina.", "Explain the etymology of the word quixotry.",
+             "Write a list of brand names for a new soap.")],
          lambda who, why: who == ["local", upstream] and any(r.startswith("confidence.mid") for r in why)),
         ("4. Kept home by the privacy gate", "It asks for the upstream, but holds an e-mail address: it stays.",
-         {"messages": user("Write a short greeting to jane.doe@example.com."), "hedge": {"route": "upstream"}},
+         [{"messages": user("Write a short greeting to jane.doe@example.com."), "hedge": {"route": "upstream"}}],
          lambda who, why: who == ["local"] and "gate.personal_data" in why),
         ("5. The upstream is killed in mid-answer (kill -9)",
          "The request forces the switch after 16 tokens; then its process dies, and the answer is finished locally from where "
          "the stream stands.",
-         {"messages": user("List the months of the year and say something about each."), "hedge": {"escalate_after": 16}},
+         [{"messages": user("List the months of the year and say something about each."), "hedge": {"escalate_after": 16}}],
          lambda who, why: who == ["local", upstream, "local"] and "upstream.failed" in why and "local.resumed" in why),
     ]
 
@@ -162,6 +170,29 @@ Talk to {it} as to any OpenAI-compatible server:
 """
 
 
+def run_case(device, request, upstream_name, kill):
+    """Asks and shows one request; the process `kill`, if one is given, dies after some pieces of the upstream's text."""
+    print(f"  prompt   {request['messages'][-1]['content']}")
+    if "hedge" in request:
+        print(f"  asks for {json.dumps(request['hedge'])}")
+    print()
+    show = Show()
+    pieces = {}  # by writer
+
+    def on_text(answer, piece):
+        show.text(answer, piece)
+        pieces[answer.writer] = pieces.get(answer.writer, 0) + 1
+        if kill and answer.writer == upstream_name and pieces[answer.writer] == KILL_AFTER_PIECES:
+            os.kill(kill, signal.SIGKILL)
+            sys.stdout.write(styled(BOLD, "<kill -9>"))
+
+    body = {"model": "smollm2", "temperature": 0, "max_tokens": 120, **request}
+    answer = device.ask(body, show.writer, on_text)
+    print()
+    explain(device, answer)
+    return answer
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", required=True, help="URL of the device's server")
@@ -172,29 +203,17 @@ def main():
     device = Device(options.device)
 
     missed = []
-    for number, (title, meaning, request, shows) in enumerate(cases(options.upstream_name), 1):
+    for number, (title, meaning, requests, shows) in enumerate(cases(options.upstream_name), 1):
         print(f"\n{styled(BOLD, title)}\n{textwrap.fill(meaning, 110)}")
-        print(f"  prompt   {request['messages'][-1]['content']}")
-        if "hedge" in request:
-            print(f"  asks for {json.dumps(request['hedge'])}")
-        print()
-        show = Show()
-        pieces = {}  # by writer
-
-        def on_text(answer, piece):
-            show.text(answer, piece)
-            pieces[answer.writer] = pieces.get(answer.writer, 0) + 1
-            if number == 5 and answer.writer == options.upstream_name and pieces[answer.writer] == KILL_AFTER_PIECES:
-                os.kill(options.upstream_pid, signal.SIGKILL)
-                sys.stdout.write(styled(BOLD, "<kill -9>"))
-
-        body = {"model": "smollm2", "temperature": 0, "max_tokens": 120, **request}
-        answer = device.ask(body, show.writer, on_text)
-        print()
-        explain(device, answer)
-        if not shows(segments_of(answer), answer.hedge.get("reasons", [])):
+        kill = options.upstream_pid if number == 5 else None
+        for left, request in zip(range(len(requests) - 1, -1, -1), requests):
+            answer = run_case(device, request, options.upstream_name, kill)
+            if shows(segments_of(answer), answer.hedge.get("reasons", [])):
+                break
+            print(styled(BOLD, "  This is not what the case is to show: the rules decided otherwise on this machine."
+                         + (" Another prompt:" if left else "")))
+        else:
             missed.append(title)
-            print(styled(BOLD, "  This is not what the case is to show: the rules decided otherwise on this machine."))
 
     if options.kept:
         print(LAST_WORDS.format(it="the device, which goes on running,", start="", url=options.device))
