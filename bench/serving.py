@@ -160,7 +160,7 @@ def scene_clients(arguments, name, model, vocabulary):
         begin = time.monotonic()
         answers = at_once([lambda i=i: server.complete(prompt(i, arguments.prompt, vocabulary), arguments.generate)
                            for i in range(arguments.clients)])
-        return sum(len(times) for _, times in answers) / (time.monotonic() - begin)
+        return (sum(len(times) for _, times in answers) / (time.monotonic() - begin),)
 
 
 def scene_prefix(arguments, name, model, vocabulary):
@@ -172,11 +172,11 @@ def scene_prefix(arguments, name, model, vocabulary):
         begin = time.monotonic()
         at_once([lambda i=i: server.complete(shared + prompt(i, 16, vocabulary), 16)
                  for i in range(arguments.prefix_clients)])
-        return time.monotonic() - begin
+        return (time.monotonic() - begin,)
 
 
 def scene_gaps(arguments, name, model, vocabulary):
-    """99th over 50th percentile, and the 99th in ms, of the gaps while the long prompt is read."""
+    """99th over 50th percentile, and both in ms, of the gaps while the long prompt is read."""
     context = arguments.long + 640
     with Server(arguments, name, model, 2, context) as server:
         server.complete(prompt(999, 8, vocabulary), 4)
@@ -205,10 +205,17 @@ def scene_idle(arguments, name, model, vocabulary):
         time.sleep(3)
         before = server.wake_ups()
         time.sleep(10)
-        return (server.wake_ups() - before) / 10
+        return ((server.wake_ups() - before) / 10,)
 
 
+# What a scene gives, for people.
+UNITS = {"clients": "{:.0f} t/s", "prefix": "{:.2f} s", "gaps": "p99/p50 {0:.2f}, p50 {2:.0f} ms", "idle": "{:.1f} /s"}
 SCENES = {"clients": scene_clients, "prefix": scene_prefix, "gaps": scene_gaps, "idle": scene_idle}
+
+
+def median_of(runs):
+    """The median of each figure of a scene's runs."""
+    return [statistics.median(figures) for figures in zip(*runs)]
 
 
 def main():
@@ -238,17 +245,10 @@ def main():
                     runs.append(SCENES[scene](arguments, name, model, vocabulary))
                 common.note(f"{common.model_name(model)} {scene} round {i + 1}/{arguments.rounds}: {values}")
             results.append({"model": common.model_name(model), "scene": scene, **values})
-            first = lambda v: v[0] if isinstance(v, tuple) else v
-            ours, theirs = (statistics.median(map(first, values[n])) for n in values)
-            what = {"clients": f"{ours:.0f} t/s", "prefix": f"{ours:.2f} s", "gaps": f"p99/p50 {ours:.2f}",
-                    "idle": f"{ours:.1f} /s"}[scene]
-            other = {"clients": f"{theirs:.0f} t/s", "prefix": f"{theirs:.2f} s", "gaps": f"p99/p50 {theirs:.2f}",
-                     "idle": f"{theirs:.1f} /s"}[scene]
-            if scene == "gaps":
-                what += f", p50 {statistics.median(v[2] for v in values['hedge']):.0f} ms"
-                other += f", p50 {statistics.median(v[2] for v in values['llama.cpp']):.0f} ms"
-            ratio = ours / theirs if scene == "clients" else theirs / ours if scene == "prefix" else None
-            rows.append([common.model_name(model), scene, what, other, f"{ratio:.2f}" if ratio else "-"])
+            ours, theirs = (median_of(values[name]) for name in values)
+            ratio = ours[0] / theirs[0] if scene == "clients" else theirs[0] / ours[0] if scene == "prefix" else None
+            rows.append([common.model_name(model), scene, UNITS[scene].format(*ours), UNITS[scene].format(*theirs),
+                         f"{ratio:.2f}" if ratio else "-"])
     if arguments.json:
         print(json.dumps({"threads": arguments.threads, "rounds": arguments.rounds, "results": results}, indent=2))
         return

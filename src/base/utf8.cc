@@ -56,7 +56,7 @@ size_t utf8_complete_prefix(std::string_view bytes) {
   for (size_t back = 1; back <= tail_max; ++back) {
     const size_t position = bytes.size() - back;
     const uint8_t lead = static_cast<uint8_t>(bytes[position]);
-    if ((lead & 0xc0) == 0x80) continue;
+    if (utf8_continues(bytes[position])) continue;
     size_t matched = 0;
     const bool whole = valid_length(bytes, position, matched) > 0;
     const bool may_grow = !whole && announced_length(lead) > back && matched == back;

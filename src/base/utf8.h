@@ -7,6 +7,9 @@
 
 namespace hedge {
 
+// A byte inside of a character: neither ASCII nor the first of several.
+constexpr bool utf8_continues(char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; }
+
 // Length of the longest prefix that ends on a character boundary. Only an incomplete sequence at the very end
 // (at most 3 bytes that could still become a character) is left out; broken bytes elsewhere count as
 // characters.

@@ -3,47 +3,13 @@
 // memory, strings longer than fit into a std::string itself).
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstddef>
-#include <cstdlib>
-#include <new>
-
 #include "engine/test_util.h"
-
-namespace {
-std::atomic<long> allocations{0};
-
-void* counted(size_t size, size_t alignment) {
-  allocations.fetch_add(1);
-  void* memory = alignment <= alignof(std::max_align_t)
-                     ? std::malloc(size == 0 ? 1 : size)
-                     : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-}  // namespace
-
-void* operator new(size_t size) { return counted(size, 1); }
-void* operator new[](size_t size) { return counted(size, 1); }
-void* operator new(size_t size, const std::nothrow_t&) noexcept { return counted(size, 1); }
-void* operator new[](size_t size, const std::nothrow_t&) noexcept { return counted(size, 1); }
-void* operator new(size_t size, std::align_val_t alignment) {
-  return counted(size, static_cast<size_t>(alignment));
-}
-void* operator new[](size_t size, std::align_val_t alignment) {
-  return counted(size, static_cast<size_t>(alignment));
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+#include "tests/support/counting_new.h"
 
 namespace hedge::engine {
 namespace {
+
+using hedge::testing::allocations;
 
 TEST(Allocation, ATokenCostsItsEventAndNoMore) {
   const TinyFile file{model::TinyModel(engine_spec())};

@@ -11,6 +11,7 @@
 #include <random>
 #include <thread>
 
+#include "base/utf8.h"
 #include "engine/sequence.h"
 #include "model/model.h"
 
@@ -170,9 +171,7 @@ class EngineImpl final : public Engine {
       if (word.front() == ' ' || word.front() == '\n' || word.front() == '\t') break;
     }
     // The answer's text is cut after `word`; inside a character there is no such place.
-    const auto splits_character = [&] {
-      return !word.empty() && (static_cast<unsigned char>(word.front()) & 0xC0) == 0x80;
-    };
+    const auto splits_character = [&] { return !word.empty() && utf8_continues(word.front()); };
     while (splits_character()) {
       word.erase(0, tokenizer_->token_bytes(taken.back()).size());
       tokens.push_back(taken.back());

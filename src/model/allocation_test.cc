@@ -1,49 +1,17 @@
 // A step allocates nothing: the program's operator new is replaced by one that counts.
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
 #include <memory>
-#include <new>
 
 #include "kernels/dispatch.h"
 #include "model/forward.h"
 #include "model/tiny_model.h"
-
-namespace {
-std::atomic<long> allocations{0};
-
-void* counted(size_t size, size_t alignment) {
-  allocations.fetch_add(1);
-  void* memory = alignment <= alignof(std::max_align_t)
-                     ? std::malloc(size == 0 ? 1 : size)
-                     : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-}  // namespace
-
-void* operator new(size_t size) { return counted(size, 1); }
-void* operator new[](size_t size) { return counted(size, 1); }
-void* operator new(size_t size, const std::nothrow_t&) noexcept { return counted(size, 1); }
-void* operator new[](size_t size, const std::nothrow_t&) noexcept { return counted(size, 1); }
-void* operator new(size_t size, std::align_val_t alignment) {
-  return counted(size, static_cast<size_t>(alignment));
-}
-void* operator new[](size_t size, std::align_val_t alignment) {
-  return counted(size, static_cast<size_t>(alignment));
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+#include "tests/support/counting_new.h"
 
 namespace hedge::model {
 namespace {
+
+using hedge::testing::allocations;
 
 TEST(Allocation, StepsAllocateNothing) {
   for (const char* architecture : {"llama", "gemma3"}) {

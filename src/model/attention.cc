@@ -27,6 +27,19 @@ void load_block(const kernels::Table& table, AttentionScratch& s, const Attentio
   table.f16_to_f32(in.cache->values_f16(in.layer, in.kv_head, block), s.values.data(), count * dim);
 }
 
+// Sums over totals, from the scratch, whose heads lie `stride` apart.
+void write_out(const kernels::Table& table, const AttentionScratch& s, const AttentionInput& in, size_t rows,
+               size_t stride) {
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t h = 0; h < in.heads; ++h) {
+      const size_t i = r * in.heads + h;
+      float* out = in.out + r * in.out_stride + h * in.head_dim;
+      std::memcpy(out, &s.sums[i * stride], in.head_dim * sizeof(float));
+      table.scale(1.0f / s.total[i], out, in.head_dim);
+    }
+  }
+}
+
 // Blocks [begin, end) for the queries of `rows` rows; sums, top and total are left in the scratch.
 void attend_blocks_q8(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in, size_t rows,
                       size_t begin, size_t end) {
@@ -76,12 +89,12 @@ AttentionScratch::AttentionScratch(size_t head_dim, size_t context_tokens)
       weights(kAttentionQueriesMax * kKvBlock),
       sums(kAttentionQueriesMax * round_up(head_dim, kernels::kActGroup)),
       row(round_up(head_dim, kernels::kActGroup)),
+      top(kAttentionQueriesMax),
+      total(kAttentionQueriesMax),
       q(sums.size()),
       qd(sums.size() / kernels::kActGroup),
       qs(qd.size()),
       p(weights.size()),
-      top(kAttentionQueriesMax),
-      total(kAttentionQueriesMax),
       low(kAttentionQueriesMax),
       high(kAttentionQueriesMax) {}
 
@@ -111,8 +124,8 @@ void attend_tiled_f16(const kernels::Table& table, AttentionScratch& s, const At
                       size_t rows) {
   const size_t dim = in.head_dim;
   const size_t queries = rows * in.heads;
-  float top[kAttentionQueriesMax];
-  float total[kAttentionQueriesMax];
+  std::vector<float>& top = s.top;
+  std::vector<float>& total = s.total;
   for (size_t r = 0; r < rows; ++r) {
     for (size_t h = 0; h < in.heads; ++h) {
       const size_t i = r * in.heads + h;
@@ -150,14 +163,7 @@ void attend_tiled_f16(const kernels::Table& table, AttentionScratch& s, const At
     }
     table.sgemm(s.weights.data(), kKvBlock, s.values.data(), dim, s.sums.data(), dim, queries, dim, count, 1);
   }
-  for (size_t r = 0; r < rows; ++r) {
-    for (size_t h = 0; h < in.heads; ++h) {
-      const size_t i = r * in.heads + h;
-      float* out = in.out + r * in.out_stride + h * dim;
-      std::memcpy(out, &s.sums[i * dim], dim * sizeof(float));
-      table.scale(1.0f / total[i], out, dim);
-    }
-  }
+  write_out(table, s, in, rows, dim);
 }
 
 void attend_tiled_q8(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in,
@@ -165,15 +171,7 @@ void attend_tiled_q8(const kernels::Table& table, AttentionScratch& s, const Att
   const size_t begin = static_cast<size_t>(first_visible(in.first_position, in.window)) / kKvBlock;
   const size_t end = (static_cast<size_t>(in.first_position) + rows - 1) / kKvBlock + 1;
   attend_blocks_q8(table, s, in, rows, begin, end);
-  const size_t n = in.cache->padded_head_dim();
-  for (size_t r = 0; r < rows; ++r) {
-    for (size_t h = 0; h < in.heads; ++h) {
-      const size_t i = r * in.heads + h;
-      float* out = in.out + r * in.out_stride + h * in.head_dim;
-      std::memcpy(out, &s.sums[i * n], in.head_dim * sizeof(float));
-      table.scale(1.0f / s.total[i], out, in.head_dim);
-    }
-  }
+  write_out(table, s, in, rows, in.cache->padded_head_dim());
 }
 
 void attend_piece_q8(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in, size_t piece,

@@ -21,19 +21,19 @@ inline constexpr size_t kAttentionPieceBlocks = 16;
 struct AttentionScratch {
   AttentionScratch(size_t head_dim, size_t context_tokens);
   // kF16
-  std::vector<float> scores;   // [context_tokens]
-  std::vector<float> queries;  // [kAttentionQueriesMax, head_dim]
-  std::vector<float> keys;     // [head_dim, kKvBlock], transposed
-  std::vector<float> values;   // [kKvBlock, head_dim]
-  std::vector<float> weights;  // [kAttentionQueriesMax, kKvBlock]; kQ8: scores
-  std::vector<float> sums;     // [kAttentionQueriesMax, head_dim]; kQ8: of the padded head
-  std::vector<float> row;      // [head_dim], zeros up to the padded length
-  // kQ8, as in kernels::AttentionRows
+  std::vector<float> scores;      // [context_tokens]
+  std::vector<float> queries;     // [kAttentionQueriesMax, head_dim]
+  std::vector<float> keys;        // [head_dim, kKvBlock], transposed
+  std::vector<float> values;      // [kKvBlock, head_dim]
+  std::vector<float> weights;     // [kAttentionQueriesMax, kKvBlock]; kQ8: scores
+  std::vector<float> sums;        // [kAttentionQueriesMax, head_dim]; kQ8: of the padded head
+  std::vector<float> row;         // [head_dim], zeros up to the padded length
+  std::vector<float> top, total;  // [kAttentionQueriesMax], as in kernels::AttentionRows
+  // kQ8, likewise
   std::vector<int8_t> q;
   std::vector<float> qd;
   std::vector<int32_t> qs;
   std::vector<uint8_t> p;
-  std::vector<float> top, total;   // [kAttentionQueriesMax]
   std::vector<uint8_t> low, high;  // [kAttentionQueriesMax]
 };
 

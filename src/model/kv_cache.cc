@@ -55,10 +55,6 @@ size_t KvCache::bytes(const Config& config, int context_tokens, KvType type) {
   return blocks * units(config) * unit_bytes(config, type);
 }
 
-double KvCache::bytes_per_token(const Config& config, KvType type) {
-  return static_cast<double>(units(config) * unit_bytes(config, type)) / kKvBlock;
-}
-
 Result<std::unique_ptr<KvCache>> KvCache::create(const Config& config, int context_tokens, KvType type) {
   const size_t size = bytes(config, context_tokens, type);
   HEDGE_TRY_SET(uint8_t * memory, os::reserve_memory(size));
@@ -84,7 +80,5 @@ void KvCache::copy_prefix(KvCache& from, int tokens) {
   const size_t blocks = (static_cast<size_t>(tokens) + kKvBlock - 1) / kKvBlock;
   std::memcpy(memory_, from.memory_, blocks * block_bytes_);
 }
-
-void KvCache::release() { os::discard_memory(memory_, size_); }
 
 }  // namespace hedge::model

@@ -57,12 +57,9 @@ class KvCache {
 
   // Copies the first `tokens` positions of all layers from another cache of the same model, type and context.
   void copy_prefix(KvCache& from, int tokens);
-  // Gives the pages of all positions back to the system.
-  void release();
 
-  // Of a full context; the second is what each token adds.
+  // Of a full context.
   static size_t bytes(const Config& config, int context_tokens, KvType type);
-  static double bytes_per_token(const Config& config, KvType type);
 
  private:
   KvCache(const Config& config, int context_tokens, KvType type, uint8_t* memory, size_t size);

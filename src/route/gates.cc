@@ -108,7 +108,7 @@ class Judge {
   }
   // The first place from `position` on where a character begins.
   static size_t utf8_begin(std::string_view text, size_t position) {
-    while (position < text.size() && (static_cast<unsigned char>(text[position]) & 0xc0) == 0x80) ++position;
+    while (position < text.size() && utf8_continues(text[position])) ++position;
     return position;
   }
 

@@ -44,8 +44,7 @@ Kind kind_of(char32_t c) {
 // REQUIRES: not empty. The last character and where it begins.
 char32_t last_char(std::string_view text, size_t& begin) {
   begin = text.size() - 1;
-  while (begin > 0 && text.size() - begin < 4 && (static_cast<unsigned char>(text[begin]) & 0xc0) == 0x80)
-    --begin;
+  while (begin > 0 && text.size() - begin < 4 && utf8_continues(text[begin])) --begin;
   size_t position = begin;
   return utf8_next(text, position);
 }

@@ -18,7 +18,7 @@ utf8proc_category_t category(char32_t code_point) {
 // Start of the last code point of a text that is not empty.
 size_t last_point(std::string_view text) {
   size_t position = text.size() - 1;
-  while (position > 0 && (static_cast<uint8_t>(text[position]) & 0xc0) == 0x80) --position;
+  while (position > 0 && utf8_continues(text[position])) --position;
   return position;
 }
 

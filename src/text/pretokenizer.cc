@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "base/utf8.h"
+
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
@@ -105,8 +107,6 @@ struct Piece {
   size_t byte_begin, byte_end;
   size_t point_begin, point_end;
 };
-
-bool continues(char byte) { return (static_cast<uint8_t>(byte) & 0xc0) == 0x80; }
 
 // Runs the steps over one text. The match data is not shared, so a Pretokenizer can serve many threads.
 class Run {
@@ -209,7 +209,7 @@ class Run {
       size_t byte = rest.byte_begin;
       for (size_t i = 0; i < points; ++i) {
         ++byte;
-        while (byte < rest.byte_end && continues(text_.utf8[byte])) ++byte;
+        while (byte < rest.byte_end && utf8_continues(text_.utf8[byte])) ++byte;
       }
       part.byte_end = byte;
     }
@@ -221,7 +221,7 @@ class Run {
     Piece part = rest;
     part.byte_end = rest.byte_begin + bytes;
     size_t points = 0;
-    for (size_t i = part.byte_begin; i < part.byte_end; ++i) points += continues(text_.utf8[i]) ? 0 : 1;
+    for (size_t i = part.byte_begin; i < part.byte_end; ++i) points += utf8_continues(text_.utf8[i]) ? 0 : 1;
     part.point_end = rest.point_begin + points;
     rest.point_begin = part.point_end;
     rest.byte_begin = part.byte_end;

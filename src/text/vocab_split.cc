@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <queue>
 
+#include "base/utf8.h"
+
 namespace hedge::text {
 namespace {
 
@@ -154,8 +156,7 @@ std::string SpecialSplitter::with_controls_marked(std::string_view text, std::st
     const Entry* entry = longest_at(text, i, text.size(), /*parse_special=*/true);
     if (entry == nullptr || entry->always) continue;
     // Not inside of a character.
-    while (i + 1 < text.size() && (static_cast<uint8_t>(text[i + 1]) & 0xC0) == 0x80)
-      out.push_back(text[++i]);
+    while (i + 1 < text.size() && utf8_continues(text[i + 1])) out.push_back(text[++i]);
     out.append(mark);
   }
   return out;
