@@ -59,7 +59,10 @@ struct Rows {
         d(rows * round_up(columns, 512) / 32),
         s(d.size()),
         s16(2 * d.size()),
-        view{q.data(), d.data(), s.data(), s16.data(), q.size() / rows, d.size() / rows} {
+        n(d.size()),
+        n16(s16.size()),
+        view{q.data(), d.data(),   s.data(),        s16.data(),
+             n.data(), n16.data(), q.size() / rows, d.size() / rows} {
     Rng rng(2);
     std::vector<float> x(columns);
     for (size_t r = 0; r < rows; ++r) {
@@ -69,6 +72,7 @@ struct Rows {
   }
   std::vector<int8_t> q;
   std::vector<float> d, s, s16;
+  std::vector<int32_t> n, n16;
   kernels::Activations view;
 };
 

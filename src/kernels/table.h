@@ -168,6 +168,8 @@ struct Table {
   // something that depends on all.
   double (*int8_peak)(size_t iterations, float* sink);
   double (*f32_peak)(size_t iterations, float* sink);
+  // Reads memory in order with the level's widest loads; returns the bytes read.
+  double (*read_all)(const void* data, size_t bytes, float* sink);
 };
 
 extern const Table kGenericTable;

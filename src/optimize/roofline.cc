@@ -3,19 +3,22 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <thread>
 #include <vector>
 
 #include "base/clock.h"
 #include "kernels/dispatch.h"
+#include "os/memory.h"
 
 namespace hedge::optimize {
 namespace {
 
-// Far beyond the last-level cache share of one process; split among the threads.
+// Far beyond the last-level cache share of one process.
 constexpr size_t kReadBytes = size_t{256} << 20;
-constexpr int kRepeats = 5;
+constexpr size_t kPieceBytes = size_t{256} << 10;
+constexpr int kRepeats = 7;
 
 // Runs work(thread index) on all threads at once; returns the seconds until the last one is done.
 double timed(int threads, const std::function<void(int)>& work) {
@@ -43,18 +46,20 @@ double best_of(const std::function<double()>& measure) {
   return best;
 }
 
-double read_speed(int threads, const std::vector<uint64_t>& memory) {
-  std::vector<uint64_t> sums(static_cast<size_t>(threads) * 8);
-  const size_t share = memory.size() / static_cast<size_t>(threads);
+double read_speed(int threads, const kernels::Table& table, const uint8_t* memory) {
+  std::vector<float> sinks(static_cast<size_t>(threads) * 16);
+  std::vector<double> bytes(static_cast<size_t>(threads) * 8);
+  // In pieces, as a model's weights are shared out.
+  std::atomic<size_t> next{0};
   const double seconds = timed(threads, [&](int index) {
-    const uint64_t* words = memory.data() + static_cast<size_t>(index) * share;
-    uint64_t lanes[8] = {};
-    for (size_t i = 0; i + 8 <= share; i += 8) {
-      for (size_t j = 0; j < 8; ++j) lanes[j] += words[i + j];
+    const size_t at = static_cast<size_t>(index);
+    for (size_t piece = next++; piece < kReadBytes / kPieceBytes; piece = next++) {
+      bytes[at * 8] += table.read_all(memory + piece * kPieceBytes, kPieceBytes, &sinks[at * 16]);
     }
-    for (const uint64_t lane : lanes) sums[static_cast<size_t>(index) * 8] += lane;
   });
-  return static_cast<double>(share * static_cast<size_t>(threads) * 8) / seconds / 1e9;
+  double total = 0;
+  for (const double n : bytes) total += n;
+  return total / seconds / 1e9;
 }
 
 double peak(int threads, double (*kernel)(size_t, float*), size_t iterations) {
@@ -75,9 +80,13 @@ Roofline measure_roofline(int threads) {
   result.threads = threads > 0 ? threads : std::max(1u, std::thread::hardware_concurrency());
   const kernels::Table& table = kernels::active();
   result.isa = table.name;
-  const std::vector<uint64_t> memory(kReadBytes / 8, 1);
-  result.read_gb_per_second = best_of([&] { return read_speed(result.threads, memory); });
-  result.read_gb_per_second_single = best_of([&] { return read_speed(1, memory); });
+  if (const Result<uint8_t*> memory = os::reserve_memory(kReadBytes); memory.ok()) {
+    os::prefer_large_pages(*memory, kReadBytes);
+    std::memset(*memory, 1, kReadBytes);
+    result.read_gb_per_second = best_of([&] { return read_speed(result.threads, table, *memory); });
+    result.read_gb_per_second_single = best_of([&] { return read_speed(1, table, *memory); });
+    os::free_memory(*memory, kReadBytes);
+  }
   constexpr size_t kIterations = 2'000'000;  // some 5 to 50 ms a run
   result.int8_gop_per_second = best_of([&] { return peak(result.threads, table.int8_peak, kIterations); });
   result.f32_gflop_per_second = best_of([&] { return peak(result.threads, table.f32_peak, kIterations); });

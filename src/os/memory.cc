@@ -25,6 +25,8 @@ Result<uint8_t*> reserve_memory(size_t size_bytes) {
 
 void free_memory(uint8_t* memory, size_t size_bytes) { munmap(memory, size_bytes); }
 
+void prefer_large_pages(uint8_t* memory, size_t size_bytes) { madvise(memory, size_bytes, MADV_HUGEPAGE); }
+
 void populate_view(const uint8_t* data, size_t size_bytes) {
   const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
   const uintptr_t begin = reinterpret_cast<uintptr_t>(data) / page * page;

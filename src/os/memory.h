@@ -11,6 +11,8 @@ namespace hedge::os {
 
 Result<uint8_t*> reserve_memory(size_t size_bytes);
 void free_memory(uint8_t* memory, size_t size_bytes);
+// Asks for large pages where the system has them for reserved memory. Best effort.
+void prefer_large_pages(uint8_t* memory, size_t size_bytes);
 
 // Asks the system to map the pages of a file view soon, in order; returns when done. Best effort.
 void populate_view(const uint8_t* data, size_t size_bytes);

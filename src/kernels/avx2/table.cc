@@ -59,6 +59,7 @@ constinit const Table kAvx2Table = {
     attend_block,
     int8_peak,
     f32_peak,
+    read_all,
 };
 
 }  // namespace hedge::kernels

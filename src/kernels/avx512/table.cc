@@ -276,7 +276,7 @@ constinit const Table kAvx512Table = {
     rms_norm,          rotate,       silu_mul,          gelu_mul,
     exp_sum,           max_of,       scale_by,          sgemm,
     quantize_query,    store_key,    store_value,       attend_block,
-    int8_peak,         f32_peak,
+    int8_peak,         f32_peak,     read_all,
 };
 
 }  // namespace hedge::kernels
