@@ -201,7 +201,8 @@ class ForwardImpl final : public Forward {
       return;
     }
     constexpr size_t kRowsPerChunk = 4;
-    for (size_t c = worker.take(); c * kRowsPerChunk < rows_.size(); c = worker.take()) {
+    const size_t chunks = (rows_.size() + kRowsPerChunk - 1) / kRowsPerChunk;
+    for (size_t c = worker.take(chunks); c < chunks; c = worker.take(chunks)) {
       const size_t end = std::min(rows_.size(), (c + 1) * kRowsPerChunk);
       for (size_t r = c * kRowsPerChunk; r < end; ++r) body(r);
     }
@@ -294,7 +295,7 @@ class ForwardImpl final : public Forward {
   void rotate_and_store(os::Worker& worker, const Layer& layer, int index) {
     Local& mine = local(worker);
     const bool near = config_.local[static_cast<size_t>(index)];
-    for (size_t r = worker.take(); r < rows_.size(); r = worker.take()) {
+    for (size_t r = worker.take(rows_.size()); r < rows_.size(); r = worker.take(rows_.size())) {
       const float* angles = angles_of(r, near);
       for (int h = 0; h < config_.heads; ++h) {
         float* q = &query_[r * q_size_ + static_cast<size_t>(h) * head_dim_];
@@ -336,6 +337,14 @@ class ForwardImpl final : public Forward {
     }
   }
 
+  size_t units_of(const Run& run, int window) const {
+    const size_t kv_heads = static_cast<size_t>(config_.kv_heads);
+    if (run.tiled) return kv_heads;
+    const Row& row = rows_[run.first_row];
+    if (row.cache->type() == KvType::kF16) return static_cast<size_t>(config_.heads);
+    return kv_heads * pieces_of(row.position, window).count();
+  }
+
   // Units: (run, KV head) for runs of a prompt; for single rows (query head) over f16 and (KV head, piece of
   // the positions) over 8 bits. Numbered run by run.
   void attend(os::Worker& worker, int index) {
@@ -344,47 +353,45 @@ class ForwardImpl final : public Forward {
     const size_t heads = static_cast<size_t>(config_.heads);
     const size_t group = heads / kv_heads;
     const int window = config_.local[static_cast<size_t>(index)] ? config_.window : 0;
-    size_t unit = worker.take();
-    size_t passed = 0;
-    for (const Run& run : runs_) {
+    size_t total = 0;
+    for (const Run& run : runs_) total += units_of(run, window);
+    for (size_t taken = worker.take(total); taken < total; taken = worker.take(total)) {
+      size_t inner = taken, i = 0;
+      for (size_t n; inner >= (n = units_of(runs_[i], window)); ++i) inner -= n;
+      const Run& run = runs_[i];
       const Row& first = rows_[run.first_row];
       const KvType type = first.cache->type();
       const Pieces pieces = pieces_of(first.position, window);
-      const size_t units = run.tiled ? kv_heads : type == KvType::kF16 ? heads : kv_heads * pieces.count();
-      for (; unit - passed < units; unit = worker.take()) {
-        const size_t inner = unit - passed;
-        const size_t kv_head = run.tiled || type == KvType::kQ8 ? inner % kv_heads : inner / group;
-        AttentionInput input;
-        input.queries = &query_[run.first_row * q_size_ + kv_head * group * head_dim_];
-        input.query_stride = input.out_stride = q_size_;
-        input.cache = first.cache;
-        input.layer = index;
-        input.kv_head = static_cast<int>(kv_head);
-        input.out = &attended_[run.first_row * q_size_ + kv_head * group * head_dim_];
-        input.head_dim = head_dim_;
-        input.heads = group;
-        input.scale = config_.attention_scale;
-        input.window = window;
-        input.first_position = first.position;
-        switch (type) {
-          case KvType::kF16:
-            run.tiled ? attend_tiled_f16(table_, mine.attention, input, run.rows)
-                      : attend_single_f16(table_, mine.attention, input, inner % group);
-            break;
-          case KvType::kQ8:
-            if (run.tiled) {
-              attend_tiled_q8(table_, mine.attention, input, run.rows);
-            } else {
-              const size_t piece = inner / kv_heads;
-              attend_piece_q8(
-                  table_, mine.attention, input, pieces.first + piece,
-                  partials_of(run.first_row, kv_head * group) + piece * partial_floats(padded_head_dim_),
-                  pieces_max_ * partial_floats(padded_head_dim_));
-            }
-            break;
-        }
+      const size_t kv_head = run.tiled || type == KvType::kQ8 ? inner % kv_heads : inner / group;
+      AttentionInput input;
+      input.queries = &query_[run.first_row * q_size_ + kv_head * group * head_dim_];
+      input.query_stride = input.out_stride = q_size_;
+      input.cache = first.cache;
+      input.layer = index;
+      input.kv_head = static_cast<int>(kv_head);
+      input.out = &attended_[run.first_row * q_size_ + kv_head * group * head_dim_];
+      input.head_dim = head_dim_;
+      input.heads = group;
+      input.scale = config_.attention_scale;
+      input.window = window;
+      input.first_position = first.position;
+      switch (type) {
+        case KvType::kF16:
+          run.tiled ? attend_tiled_f16(table_, mine.attention, input, run.rows)
+                    : attend_single_f16(table_, mine.attention, input, inner % group);
+          break;
+        case KvType::kQ8:
+          if (run.tiled) {
+            attend_tiled_q8(table_, mine.attention, input, run.rows);
+          } else {
+            const size_t piece = inner / kv_heads;
+            attend_piece_q8(
+                table_, mine.attention, input, pieces.first + piece,
+                partials_of(run.first_row, kv_head * group) + piece * partial_floats(padded_head_dim_),
+                pieces_max_ * partial_floats(padded_head_dim_));
+          }
+          break;
       }
-      passed += units;
     }
     worker.barrier();
   }
@@ -444,7 +451,8 @@ class ForwardImpl final : public Forward {
     const MatmulJob gate_job{&layer.gate, gate_.data(), ffn_};
     const MatmulJob up_job{&layer.up, up_.data(), ffn_};
     const size_t step = chunk_rows(table_, layer.gate, input.panel, worker.count());
-    for (size_t c = worker.take(); c * step < ffn_; c = worker.take()) {
+    const size_t chunks = (ffn_ + step - 1) / step;
+    for (size_t c = worker.take(chunks); c < chunks; c = worker.take(chunks)) {
       const size_t first = c * step;
       const size_t count = std::min(step, ffn_ - first);
       matmul_chunk(table_, mine.matmul, gate_job, input, first, count);
@@ -467,7 +475,8 @@ class ForwardImpl final : public Forward {
     const Activations out = ffn_activations_.view(ffn_);
     const size_t step = table_.panel_rows;
     const size_t parts = kWidth / step;
-    for (size_t c = worker.take(); c * kWidth < ffn_; c = worker.take()) {
+    const size_t chunks = ffn_ / kWidth;
+    for (size_t c = worker.take(chunks); c < chunks; c = worker.take(chunks)) {
       const size_t first = c * kWidth;
       kernels::Panel gate[kWidth], up[kWidth];
       for (size_t i = 0; i < parts; ++i) {
@@ -504,7 +513,7 @@ class ForwardImpl final : public Forward {
   void finish(os::Worker& worker, const Vector* post_norm) {
     Local& mine = local(worker);
     float* stream = stream_of(mine);
-    for (size_t i = worker.take(); i < outputs_.size(); i = worker.take()) {
+    for (size_t i = worker.take(outputs_.size()); i < outputs_.size(); i = worker.take(outputs_.size())) {
       const size_t r = static_cast<size_t>(outputs_[i]);
       float* x = stream + r * dim_;
       add_branch(r, post_norm, mine.plain.data(), x);
@@ -520,7 +529,7 @@ class ForwardImpl final : public Forward {
     if (alone) {
       for (size_t r = 0; r < head_count_; ++r) table_.quantize_row(hidden + r * dim_, dim_, &act, r);
     } else {
-      for (size_t r = worker.take(); r < head_count_; r = worker.take()) {
+      for (size_t r = worker.take(head_count_); r < head_count_; r = worker.take(head_count_)) {
         table_.quantize_row(hidden + r * dim_, dim_, &act, r);
       }
       worker.barrier();

@@ -1,6 +1,7 @@
 // Products of stored weight matrices with rows of activations, spread over the team in chunks of weight rows.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <span>
 #include <vector>
@@ -77,22 +78,25 @@ bool is_float(const Matrix& weights);
 void matmul_chunk(const kernels::Table& table, MatmulScratch& scratch, const MatmulJob& job,
                   const MatmulInput& input, size_t first, size_t count);
 
+inline size_t chunks_of(const os::Worker& worker, const kernels::Table& table, const MatmulJob& job,
+                        const MatmulInput& input) {
+  const size_t step = chunk_rows(table, *job.weights, input.panel, worker.count());
+  return (job.weights->rows + step - 1) / step;
+}
+
 template <typename After>
 void matmul_phase(os::Worker& worker, const kernels::Table& table, MatmulScratch& scratch,
                   std::span<const MatmulJob> jobs, const MatmulInput& input, After after) {
-  size_t chunk = worker.take();
-  size_t passed = 0;
-  for (size_t j = 0; j < jobs.size(); ++j) {
+  size_t total = 0;
+  for (const MatmulJob& job : jobs) total += chunks_of(worker, table, job, input);
+  for (size_t c = worker.take(total); c < total; c = worker.take(total)) {
+    size_t j = 0, chunk = c;
+    for (size_t n; chunk >= (n = chunks_of(worker, table, jobs[j], input)); ++j) chunk -= n;
     const size_t step = chunk_rows(table, *jobs[j].weights, input.panel, worker.count());
-    const size_t chunks = (jobs[j].weights->rows + step - 1) / step;
-    while (chunk - passed < chunks) {
-      const size_t first = (chunk - passed) * step;
-      const size_t count = jobs[j].weights->rows - first < step ? jobs[j].weights->rows - first : step;
-      matmul_chunk(table, scratch, jobs[j], input, first, count);
-      after(j, first, count);
-      chunk = worker.take();
-    }
-    passed += chunks;
+    const size_t first = chunk * step;
+    const size_t count = std::min(step, jobs[j].weights->rows - first);
+    matmul_chunk(table, scratch, jobs[j], input, first, count);
+    after(j, first, count);
   }
 }
 

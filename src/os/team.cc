@@ -23,15 +23,29 @@ inline void pause_cpu() {
 
 int Worker::count() const { return team_->threads_; }
 
-size_t Worker::take() { return team_->counters_[phase_ & 1].value.fetch_add(1, std::memory_order_relaxed); }
+size_t Worker::take(size_t chunks) {
+  const int threads = team_->threads_;
+  const size_t shares = static_cast<size_t>(threads);
+  Team::Counter* counters = team_->counters_of(phase_);
+  for (; helped_ < threads; ++helped_) {
+    const size_t share = static_cast<size_t>((index_ + helped_) % threads);
+    const size_t first = share * chunks / shares;
+    const size_t count = (share + 1) * chunks / shares - first;
+    const size_t taken = counters[share].value.fetch_add(1, std::memory_order_relaxed);
+    if (taken < count) return first + taken;
+  }
+  return chunks;
+}
 
 void Worker::barrier() {
   Team& team = *team_;
   const uint32_t generation = team.barrier_generation_.load(std::memory_order_acquire);
   if (team.arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == static_cast<uint32_t>(team.threads_)) {
-    // Last one in: nobody takes from this phase's counter any more, so it is made ready for the phase after
+    // Last one in: nobody takes from this phase's shares any more, so they are made ready for the phase after
     // the next.
-    team.counters_[phase_ & 1].value.store(0, std::memory_order_relaxed);
+    for (int i = 0; i < team.threads_; ++i) {
+      team.counters_of(phase_)[i].value.store(0, std::memory_order_relaxed);
+    }
     team.arrived_.store(0, std::memory_order_relaxed);
     // Sequentially consistent: notify_all() looks for sleepers with a plain load, which must not pass this
     // store, or a worker that is just going to sleep is missed and never woken.
@@ -41,6 +55,7 @@ void Worker::barrier() {
     team.wait_for_change(team.barrier_generation_, generation);
   }
   ++phase_;
+  helped_ = 0;
 }
 
 void Team::wait_for_change(const std::atomic<uint32_t>& word, uint32_t old) const {
@@ -51,7 +66,7 @@ void Team::wait_for_change(const std::atomic<uint32_t>& word, uint32_t old) cons
   word.wait(old, std::memory_order_acquire);
 }
 
-Team::Team(int threads) : threads_(threads < 1 ? 1 : threads) {
+Team::Team(int threads) : threads_(threads < 1 ? 1 : threads), counters_(2 * static_cast<size_t>(threads_)) {
   for (int i = 1; i < threads_; ++i) workers_.emplace_back([this, i] { serve(i); });
 }
 
@@ -65,8 +80,7 @@ Team::~Team() {
 void Team::run(Program program, void* context) {
   program_ = program;
   context_ = context;
-  counters_[0].value.store(0, std::memory_order_relaxed);
-  counters_[1].value.store(0, std::memory_order_relaxed);
+  for (Counter& counter : counters_) counter.value.store(0, std::memory_order_relaxed);
   run_generation_.fetch_add(1, std::memory_order_seq_cst);
   if (threads_ > 1) run_generation_.notify_all();
   Worker self;

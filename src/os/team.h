@@ -1,7 +1,7 @@
 // A fixed team of compute threads that run one program together (SPMD): the caller is worker 0, the others
-// are started once. Between phases they meet at a barrier; inside a phase they take chunks from a shared
-// counter, so that a busy core costs one chunk. Waiting spins for some microseconds and then sleeps: an idle
-// or contended machine does not burn.
+// are started once. Between phases they meet at a barrier; inside a phase they take chunks from
+// shares with a counter each, and from others' when their own is done, so that a busy core costs one chunk.
+// Waiting spins for some microseconds and then sleeps: an idle or contended machine does not burn.
 #pragma once
 
 #include <atomic>
@@ -20,9 +20,11 @@ class Worker {
  public:
   int index() const { return index_; }
   int count() const;
-  // The next chunk of this phase, from 0; the caller stops at its own chunk count.
-  size_t take();
-  // Ends the phase: waits for all, then opens the next phase with the counter at 0.
+  // The next of this phase's `chunks`, which every caller of the phase names alike; `chunks` when none is
+  // left. First those of the worker's own share, neighbours in order, so that it reads memory in one stream;
+  // then what others have not got to.
+  size_t take(size_t chunks);
+  // Ends the phase: waits for all, then opens the next phase with nothing taken.
   void barrier();
 
  private:
@@ -30,6 +32,7 @@ class Worker {
   Team* team_ = nullptr;
   int index_ = 0;
   uint32_t phase_ = 0;
+  int helped_ = 0;  // in this phase, workers whose shares are done, this one first
 };
 
 class Team {
@@ -48,6 +51,10 @@ class Team {
  private:
   friend class Worker;
   void serve(int index);
+  struct alignas(64) Counter {
+    std::atomic<size_t> value{0};
+  };
+  Counter* counters_of(uint32_t phase) { return &counters_[(phase & 1) * static_cast<size_t>(threads_)]; }
   void wait_for_change(const std::atomic<uint32_t>& word, uint32_t old) const;
 
   const int threads_;
@@ -56,10 +63,7 @@ class Team {
   alignas(64) std::atomic<uint32_t> run_generation_{0};
   alignas(64) std::atomic<uint32_t> arrived_{0};
   alignas(64) std::atomic<uint32_t> barrier_generation_{0};
-  struct alignas(64) Counter {
-    std::atomic<size_t> value{0};
-  };
-  Counter counters_[2];
+  std::vector<Counter> counters_;  // [2 (phases, by turns), threads] chunks taken of each share
   std::atomic<bool> stop_{false};
   std::vector<std::thread> workers_;
 };

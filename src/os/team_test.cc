@@ -19,12 +19,12 @@ TEST(Team, EveryChunkIsTakenOnceAndBarriersSeparatePhases) {
       team.run(
           [](void* context, Worker& worker) {
             Sums& s = *static_cast<Sums*>(context);
-            for (size_t i = worker.take(); i < 100; i = worker.take()) s.first += i;
+            for (size_t i = worker.take(100); i < 100; i = worker.take(100)) s.first += i;
             worker.barrier();
             s.seen_after_barrier[worker.index()] = s.first.load();
-            for (size_t i = worker.take(); i < 50; i = worker.take()) s.second += i;
+            for (size_t i = worker.take(50); i < 50; i = worker.take(50)) s.second += i;
             worker.barrier();
-            for (size_t i = worker.take(); i < 10; i = worker.take()) s.second += 1000;
+            for (size_t i = worker.take(10); i < 10; i = worker.take(10)) s.second += 1000;
           },
           &sums);
       ASSERT_EQ(sums.first.load(), 4950u);
@@ -43,7 +43,7 @@ TEST(Team, NoWakeUpIsLostWhenThreadsSleep) {
     team.run(
         [](void* context, Worker& worker) {
           for (int phase = 0; phase < 100; ++phase) {
-            while (worker.take() < 12) static_cast<std::atomic<uint64_t>*>(context)->fetch_add(1);
+            while (worker.take(12) < 12) static_cast<std::atomic<uint64_t>*>(context)->fetch_add(1);
             worker.barrier();
           }
         },
