@@ -10,11 +10,29 @@
 #include <filesystem>
 
 #include "cli/terminal.h"
+#include "os/library.h"
 
 namespace hedge::cli {
 namespace {
 
 constexpr int kHistoryEntriesMax = 1000;
+
+// libedit, loaded for conversations only (os/library.h).
+#define HEDGE_EDIT_FUNCTIONS(X) \
+  X(el_end)                     \
+  X(el_init)                    \
+  X(el_source)                  \
+  X(el_wget)                    \
+  X(el_wgets)                   \
+  X(el_wset)                    \
+  X(history_w)                  \
+  X(history_wend)               \
+  X(history_winit)
+struct LibEdit {
+#define HEDGE_EDIT_FUNCTION(name) decltype(&::name) name = nullptr;
+  HEDGE_EDIT_FUNCTIONS(HEDGE_EDIT_FUNCTION)
+#undef HEDGE_EDIT_FUNCTION
+} libedit;
 
 // One character from the terminal. libedit's own reader goes on after a signal; ours lets Ctrl-C end the
 // line.
@@ -60,48 +78,56 @@ std::string narrow(const wchar_t* text) {
 }
 }  // namespace
 
+Status LineEditor::load() {
+  HEDGE_TRY_SET(const os::Library library, os::Library::open("libedit.so.2"));
+#define HEDGE_EDIT_FUNCTION(name) HEDGE_TRY(library.find(#name, libedit.name));
+  HEDGE_EDIT_FUNCTIONS(HEDGE_EDIT_FUNCTION)
+#undef HEDGE_EDIT_FUNCTION
+  return {};
+}
+
 LineEditor::LineEditor(std::string history_path) : state_(std::make_unique<State>()) {
   if (std::setlocale(LC_CTYPE, "") == nullptr || MB_CUR_MAX == 1) std::setlocale(LC_CTYPE, "C.UTF-8");
   state_->history_path = std::move(history_path);
-  state_->editor = el_init("hedge", stdin, stdout, stderr);
-  state_->history = history_winit();
+  state_->editor = libedit.el_init("hedge", stdin, stdout, stderr);
+  state_->history = libedit.history_winit();
   HistEventW event;
-  history_w(state_->history, &event, H_SETSIZE, kHistoryEntriesMax);
-  history_w(state_->history, &event, H_SETUNIQUE, 1);
-  history_w(state_->history, &event, H_LOAD, state_->history_path.c_str());
-  el_wset(state_->editor, EL_CLIENTDATA, state_.get());
-  el_wset(
+  libedit.history_w(state_->history, &event, H_SETSIZE, kHistoryEntriesMax);
+  libedit.history_w(state_->history, &event, H_SETUNIQUE, 1);
+  libedit.history_w(state_->history, &event, H_LOAD, state_->history_path.c_str());
+  libedit.el_wset(state_->editor, EL_CLIENTDATA, state_.get());
+  libedit.el_wset(
       state_->editor, EL_PROMPT, +[](EditLine* editor) -> wchar_t* {
         State* state = nullptr;
-        el_wget(editor, EL_CLIENTDATA, &state);
+        libedit.el_wget(editor, EL_CLIENTDATA, &state);
         return state->prompt.data();
       });
-  el_wset(state_->editor, EL_EDITOR, L"emacs");
-  el_wset(state_->editor, EL_HIST, history_w, state_->history);
-  el_wset(state_->editor, EL_GETCFN, read_character);
-  el_wset(state_->editor, EL_BIND, L"^R", L"em-inc-search-prev", nullptr);
-  el_source(state_->editor, nullptr);  // the user's ~/.editrc
+  libedit.el_wset(state_->editor, EL_EDITOR, L"emacs");
+  libedit.el_wset(state_->editor, EL_HIST, libedit.history_w, state_->history);
+  libedit.el_wset(state_->editor, EL_GETCFN, read_character);
+  libedit.el_wset(state_->editor, EL_BIND, L"^R", L"em-inc-search-prev", nullptr);
+  libedit.el_source(state_->editor, nullptr);  // the user's ~/.editrc
 }
 
 LineEditor::~LineEditor() {
   HistEventW event;
-  history_w(state_->history, &event, H_SAVE, state_->history_path.c_str());
+  libedit.history_w(state_->history, &event, H_SAVE, state_->history_path.c_str());
   std::error_code ignored;  // what people typed is theirs alone
   std::filesystem::permissions(state_->history_path,
                                std::filesystem::perms::owner_read | std::filesystem::perms::owner_write,
                                ignored);
-  history_wend(state_->history);
-  el_end(state_->editor);
+  libedit.history_wend(state_->history);
+  libedit.el_end(state_->editor);
 }
 
 LineEditor::Outcome LineEditor::read(const std::string& prompt, std::string& line) {
   state_->prompt = widen(prompt);
   clear_interrupt();
   int count = 0;
-  const wchar_t* text = el_wgets(state_->editor, &count);
+  const wchar_t* text = libedit.el_wgets(state_->editor, &count);
   if (interrupted()) {
     clear_interrupt();
-    el_wset(state_->editor, EL_PREP_TERM, 0);
+    libedit.el_wset(state_->editor, EL_PREP_TERM, 0);
     std::fputs("\n", stdout);
     return Outcome::kInterrupted;
   }
@@ -113,7 +139,7 @@ LineEditor::Outcome LineEditor::read(const std::string& prompt, std::string& lin
 
 void LineEditor::remember(const std::string& entry) {
   HistEventW event;
-  history_w(state_->history, &event, H_ENTER, widen(entry).c_str());
+  libedit.history_w(state_->history, &event, H_ENTER, widen(entry).c_str());
 }
 
 }  // namespace hedge::cli

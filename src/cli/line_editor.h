@@ -5,11 +5,16 @@
 #include <memory>
 #include <string>
 
+#include "base/result.h"
+
 namespace hedge::cli {
 
 class LineEditor {
  public:
   enum class Outcome { kLine, kInterrupted, kEnd };
+
+  // Before the first one is made. kUnavailable when libedit is not installed.
+  static Status load();
 
   // The history is read from and appended to `history_path`; a file that cannot be used only costs the
   // history.

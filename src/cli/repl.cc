@@ -227,6 +227,7 @@ std::string parameters_text(const ChatSettings& settings) {
 
 int run_repl(chat::Backend& backend, ChatSettings settings, const std::string& history_path,
              const std::string& about, bool show_stats) {
+  if (const Status loaded = LineEditor::load(); !loaded.ok()) return fail(loaded.error());
   return Repl(backend, std::move(settings), history_path, about, show_stats).run();
 }
 

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include <curl/curl.h>
+#include "upstream/libcurl.h"
 
 namespace hedge::upstream {
 namespace {
@@ -45,7 +45,7 @@ class MailboxStream : public chat::Stream {
 
 void Waker::wake() {
   std::lock_guard lock(mutex_);
-  if (multi_ != nullptr) curl_multi_wakeup(static_cast<CURLM*>(multi_));
+  if (multi_ != nullptr) libcurl().multi_wakeup(static_cast<CURLM*>(multi_));
 }
 
 void Waker::detach() {

@@ -24,7 +24,7 @@ constexpr Milliseconds kIdleWait{60'000};
 constexpr int kBusyRetryMs = 1000;
 
 struct MultiCleanup {
-  void operator()(CURLM* multi) const { curl_multi_cleanup(multi); }
+  void operator()(CURLM* multi) const { libcurl().multi_cleanup(multi); }
 };
 
 // What an error says about the endpoint's health. A wrong request, a wrong key or an unknown model says
@@ -151,7 +151,7 @@ class HttpBackend final : public OpenAiBackend {
     while (true) {
       if (!take_inbox()) break;
       int running = 0;
-      curl_multi_perform(multi_.get(), &running);
+      libcurl().multi_perform(multi_.get(), &running);
       handle_messages();
       const Deadline wake_at = visit_transfers();
       const Deadline probe_at = maybe_probe();
@@ -159,7 +159,7 @@ class HttpBackend final : public OpenAiBackend {
     }
     for (auto& transfer : transfers_) {
       transfer->fail(make_error(ErrorCode::kUnavailable, "shut down"));
-      curl_multi_remove_handle(multi_.get(), transfer->easy());
+      libcurl().multi_remove_handle(multi_.get(), transfer->easy());
     }
     transfers_.clear();
     end_probe();
@@ -194,14 +194,14 @@ class HttpBackend final : public OpenAiBackend {
     const Status opened = transfer.open(expect);
     if (!opened.ok()) {
       transfer.fail(opened.error());
-    } else if (curl_multi_add_handle(multi_.get(), transfer.easy()) != CURLM_OK) {
+    } else if (libcurl().multi_add_handle(multi_.get(), transfer.easy()) != CURLM_OK) {
       transfer.fail(make_error(ErrorCode::kInternal, "libcurl: the handle was not taken"));
     }
   }
 
   void handle_messages() {
     int left = 0;
-    while (const CURLMsg* message = curl_multi_info_read(multi_.get(), &left)) {
+    while (const CURLMsg* message = libcurl().multi_info_read(multi_.get(), &left)) {
       if (message->msg != CURLMSG_DONE) continue;
       CURL* easy = message->easy_handle;
       const CURLcode code = message->data.result;  // `message` dies with the removal below
@@ -213,7 +213,7 @@ class HttpBackend final : public OpenAiBackend {
                                    [&](const auto& t) { return t->easy() == easy; });
       if (at == transfers_.end()) continue;
       count_connections(easy);
-      curl_multi_remove_handle(multi_.get(), easy);
+      libcurl().multi_remove_handle(multi_.get(), easy);
       if ((*at)->on_complete(code)) {
         open(**at);
       } else {
@@ -233,7 +233,7 @@ class HttpBackend final : public OpenAiBackend {
       if (overdue) transfer->on_deadline();
       if (transfer->ended() && (overdue || !transfer->lingers())) {
         count_connections(transfer->easy());
-        curl_multi_remove_handle(multi_.get(), transfer->easy());  // closes its connection
+        libcurl().multi_remove_handle(multi_.get(), transfer->easy());  // closes its connection
         return true;
       }
       next = std::min(next, transfer->deadline());
@@ -269,7 +269,7 @@ class HttpBackend final : public OpenAiBackend {
 
   void count_connections(CURL* easy) {
     long opened = 0;
-    if (easy == nullptr || curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &opened) != CURLE_OK) return;
+    if (easy == nullptr || libcurl().easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &opened) != CURLE_OK) return;
     std::lock_guard lock(mutex_);
     shared_.counters.connections_opened += static_cast<uint64_t>(opened);
   }
@@ -280,18 +280,18 @@ class HttpBackend final : public OpenAiBackend {
     const Deadline now = SteadyClock::now();
     if (shared_.breaker.probe_at() > now) return shared_.breaker.probe_at();
     shared_.breaker.probe_started();
-    probe_.reset(curl_easy_init());
+    probe_.reset(libcurl().easy_init());
     CURL* easy = probe_.get();
     if (easy != nullptr) {
       probe_headers_ = make_headers(endpoint_, false);
       apply_common(easy, endpoint_, endpoint_.dialect->probe_path);
-      curl_easy_setopt(easy, CURLOPT_HTTPHEADER, probe_headers_.get());
-      curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
-                       static_cast<long>((endpoint_.connect_timeout + kProbeTimeout).count()));
-      curl_easy_setopt(
+      libcurl().easy_setopt(easy, CURLOPT_HTTPHEADER, probe_headers_.get());
+      libcurl().easy_setopt(easy, CURLOPT_TIMEOUT_MS,
+                            static_cast<long>((endpoint_.connect_timeout + kProbeTimeout).count()));
+      libcurl().easy_setopt(
           easy, CURLOPT_WRITEFUNCTION, +[](char*, size_t size, size_t count, void*) { return size * count; });
     }
-    if (easy == nullptr || curl_multi_add_handle(multi_.get(), easy) != CURLM_OK) {
+    if (easy == nullptr || libcurl().multi_add_handle(multi_.get(), easy) != CURLM_OK) {
       shared_.breaker.probe_failed(now);
       return shared_.breaker.probe_at();
     }
@@ -302,7 +302,7 @@ class HttpBackend final : public OpenAiBackend {
   // or broken.
   void finish_probe(CURLcode code) {
     long status = 0;
-    curl_easy_getinfo(probe_.get(), CURLINFO_RESPONSE_CODE, &status);
+    libcurl().easy_getinfo(probe_.get(), CURLINFO_RESPONSE_CODE, &status);
     count_connections(probe_.get());
     end_probe();
     std::lock_guard lock(mutex_);
@@ -315,7 +315,7 @@ class HttpBackend final : public OpenAiBackend {
 
   void end_probe() {
     if (!probe_) return;
-    curl_multi_remove_handle(multi_.get(), probe_.get());
+    libcurl().multi_remove_handle(multi_.get(), probe_.get());
     probe_.reset();
     probe_headers_.reset();
   }
@@ -325,7 +325,8 @@ class HttpBackend final : public OpenAiBackend {
     Milliseconds wait = kIdleWait;
     if (deadline != kNoDeadline) wait = std::min(wait, std::chrono::ceil<Milliseconds>(deadline - now));
     // libcurl shortens the wait for timers of its own.
-    if (wait.count() > 0) curl_multi_poll(multi_.get(), nullptr, 0, static_cast<int>(wait.count()), nullptr);
+    if (wait.count() > 0)
+      libcurl().multi_poll(multi_.get(), nullptr, 0, static_cast<int>(wait.count()), nullptr);
   }
 
   const Options options_;
@@ -352,9 +353,7 @@ Status check_positive(int value, const char* field) {
 }  // namespace
 
 Result<std::unique_ptr<OpenAiBackend>> OpenAiBackend::create(const Options& options) {
-  static const CURLcode curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
-  if (curl_ready != CURLE_OK) return make_error(ErrorCode::kInternal, "libcurl: cannot be initialised");
-
+  HEDGE_TRY(load_libcurl());
   Endpoint endpoint;
   endpoint.dialect = find_dialect(options.dialect);
   if (endpoint.dialect == nullptr) {
@@ -388,9 +387,9 @@ Result<std::unique_ptr<OpenAiBackend>> OpenAiBackend::create(const Options& opti
   endpoint.first_token_timeout = Milliseconds(options.first_token_timeout_ms);
   endpoint.gap_timeout = Milliseconds(options.gap_timeout_ms);
 
-  CURLM* multi = curl_multi_init();
+  CURLM* multi = libcurl().multi_init();
   if (multi == nullptr) return make_error(ErrorCode::kInternal, "libcurl: no multi handle");
-  curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, static_cast<long>(options.in_flight_max));
+  libcurl().multi_setopt(multi, CURLMOPT_MAXCONNECTS, static_cast<long>(options.in_flight_max));
   return std::unique_ptr<OpenAiBackend>(std::make_unique<HttpBackend>(options, std::move(endpoint), multi));
 }
 

@@ -30,33 +30,34 @@ std::string_view trimmed(std::string_view text) {
 }  // namespace
 
 void apply_common(CURL* easy, const Endpoint& endpoint, const std::string& path) {
-  curl_easy_setopt(easy, CURLOPT_URL, (endpoint.base_url + path).c_str());
-  curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-  curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);  // a redirect would carry prompt and key elsewhere
+  libcurl().easy_setopt(easy, CURLOPT_URL, (endpoint.base_url + path).c_str());
+  libcurl().easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+  libcurl().easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);  // a redirect would carry prompt and key elsewhere
   // One answer per connection at a time: a stream that is paused for a slow consumer then holds back nobody
   // else.
-  curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
-  curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
-  curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-  curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);  // a name look-up in progress does not hold up a cancel
-  curl_easy_setopt(easy, CURLOPT_USERAGENT, "hedge");
+  libcurl().easy_setopt(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+  libcurl().easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  libcurl().easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
+  libcurl().easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+  libcurl().easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  libcurl().easy_setopt(easy, CURLOPT_QUICK_EXIT,
+                        1L);  // a name look-up in progress does not hold up a cancel
+  libcurl().easy_setopt(easy, CURLOPT_USERAGENT, "hedge");
   if (!endpoint.ca_file.empty()) {
-    curl_easy_setopt(easy, CURLOPT_CAINFO, endpoint.ca_file.c_str());
-    curl_easy_setopt(easy, CURLOPT_CAPATH, nullptr);  // these and no others
+    libcurl().easy_setopt(easy, CURLOPT_CAINFO, endpoint.ca_file.c_str());
+    libcurl().easy_setopt(easy, CURLOPT_CAPATH, nullptr);  // these and no others
   }
-  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(endpoint.connect_timeout.count()));
+  libcurl().easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(endpoint.connect_timeout.count()));
 }
 
 HeaderList make_headers(const Endpoint& endpoint, bool with_body) {
-  curl_slist* list = curl_slist_append(nullptr, "Accept: text/event-stream, application/json");
+  curl_slist* list = libcurl().slist_append(nullptr, "Accept: text/event-stream, application/json");
   if (with_body) {
-    list = curl_slist_append(list, "Content-Type: application/json");
-    list = curl_slist_append(list, "Expect:");  // no round trip before a long body
+    list = libcurl().slist_append(list, "Content-Type: application/json");
+    list = libcurl().slist_append(list, "Expect:");  // no round trip before a long body
   }
   if (!endpoint.key.empty())
-    list = curl_slist_append(list, endpoint.dialect->auth_header(endpoint.key).c_str());
+    list = libcurl().slist_append(list, endpoint.dialect->auth_header(endpoint.key).c_str());
   return HeaderList(list);
 }
 
@@ -72,7 +73,7 @@ Transfer::Transfer(const Endpoint& endpoint, chat::Request request, WireOptions 
 
 Status Transfer::open(Expect expect) {
   ++tries_;
-  easy_.reset(curl_easy_init());
+  easy_.reset(libcurl().easy_init());
   if (!easy_) return make_error(ErrorCode::kInternal, "libcurl: no handle");
   headers_ = make_headers(endpoint_, true);
   reader_.emplace(*endpoint_.dialect,
@@ -84,16 +85,16 @@ Status Transfer::open(Expect expect) {
   refusal_.reset();
   CURL* easy = easy_.get();
   apply_common(easy, endpoint_, http_.path);
-  curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers_.get());
-  curl_easy_setopt(easy, CURLOPT_POST, 1L);
-  curl_easy_setopt(easy, CURLOPT_POSTFIELDS,
-                   http_.body.c_str());  // not copied: http_ outlives the handle's use
-  curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(http_.body.size()));
-  curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, &Transfer::on_header);
-  curl_easy_setopt(easy, CURLOPT_HEADERDATA, this);
-  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, &Transfer::on_write);
-  curl_easy_setopt(easy, CURLOPT_WRITEDATA, this);
-  curl_easy_setopt(easy, CURLOPT_PRIVATE, this);
+  libcurl().easy_setopt(easy, CURLOPT_HTTPHEADER, headers_.get());
+  libcurl().easy_setopt(easy, CURLOPT_POST, 1L);
+  libcurl().easy_setopt(easy, CURLOPT_POSTFIELDS,
+                        http_.body.c_str());  // not copied: http_ outlives the handle's use
+  libcurl().easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(http_.body.size()));
+  libcurl().easy_setopt(easy, CURLOPT_HEADERFUNCTION, &Transfer::on_header);
+  libcurl().easy_setopt(easy, CURLOPT_HEADERDATA, this);
+  libcurl().easy_setopt(easy, CURLOPT_WRITEFUNCTION, &Transfer::on_write);
+  libcurl().easy_setopt(easy, CURLOPT_WRITEDATA, this);
+  libcurl().easy_setopt(easy, CURLOPT_PRIVATE, this);
   return {};
 }
 
@@ -182,7 +183,7 @@ void Transfer::make_progress(Deadline now) {
   if (!backlog_.empty()) return;
   progress_at_ = now;  // the pause was ours, not the endpoint's
   if (!std::exchange(paused_, false)) return;
-  curl_easy_pause(easy_.get(), CURLPAUSE_CONT);  // may call take_body at once
+  libcurl().easy_pause(easy_.get(), CURLPAUSE_CONT);  // may call take_body at once
   if (refusal_) end(*std::exchange(refusal_, std::nullopt));
   if (done_) end(*std::exchange(done_, std::nullopt));
 }
@@ -276,7 +277,7 @@ Error Transfer::transport_error(CURLcode code) const {
     return make_error(ErrorCode::kUnavailable, std::move(detail));
   };
   long os_error = 0;
-  curl_easy_getinfo(easy_.get(), CURLINFO_OS_ERRNO, &os_error);
+  libcurl().easy_getinfo(easy_.get(), CURLINFO_OS_ERRNO, &os_error);
   switch (static_cast<int>(code)) {
     case CURLE_OPERATION_TIMEDOUT:
       return unavailable(fmt::format("connect: expected a connection to {} within {} ms, got none",
@@ -285,7 +286,7 @@ Error Transfer::transport_error(CURLcode code) const {
       return unavailable(fmt::format("connect: no connection to {} ({})", endpoint_.base_url,
                                      os_error != 0
                                          ? std::generic_category().message(static_cast<int>(os_error))
-                                         : curl_easy_strerror(code)));
+                                         : libcurl().easy_strerror(code)));
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
       return unavailable(fmt::format("connect: the host of {} cannot be resolved", endpoint_.base_url));
@@ -294,7 +295,7 @@ Error Transfer::transport_error(CURLcode code) const {
       return make_error(ErrorCode::kCorrupt, "answer: expected HTTP, got something else");
     default:
       return unavailable(fmt::format("{}: {}", progress_seen_ > 0 ? "answer broken off" : "no answer",
-                                     curl_easy_strerror(code)));
+                                     libcurl().easy_strerror(code)));
   }
 }
 

@@ -1,5 +1,5 @@
 // One request on the wire: a libcurl easy handle, the reader of its answer, and the mailbox the answer goes
-// to. Network thread only. Private to the module: the one header that shows libcurl.
+// to. Network thread only. Private to the module.
 #pragma once
 
 #include <functional>
@@ -9,12 +9,11 @@
 #include <utility>
 #include <vector>
 
-#include <curl/curl.h>
-
 #include "base/clock.h"
 #include "base/result.h"
 #include "chat/request.h"
 #include "upstream/dialects/dialect.h"
+#include "upstream/libcurl.h"
 #include "upstream/mailbox.h"
 #include "upstream/reply.h"
 
@@ -43,10 +42,10 @@ inline constexpr size_t kResponseBytesMax = 512u << 20;
 inline constexpr Milliseconds kProbeTimeout{2000};
 
 struct EasyCleanup {
-  void operator()(CURL* easy) const { curl_easy_cleanup(easy); }
+  void operator()(CURL* easy) const { libcurl().easy_cleanup(easy); }
 };
 struct SlistCleanup {
-  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
+  void operator()(curl_slist* list) const { libcurl().slist_free_all(list); }
 };
 using EasyHandle = std::unique_ptr<CURL, EasyCleanup>;
 using HeaderList = std::unique_ptr<curl_slist, SlistCleanup>;

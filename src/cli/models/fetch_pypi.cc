@@ -17,6 +17,7 @@
 
 #include "cli/models/fetch.h"
 #include "os/file.h"
+#include "os/library.h"
 
 extern char** environ;
 
@@ -28,6 +29,35 @@ namespace fs = std::filesystem;
 constexpr size_t kCopyBytes = 1u << 20;
 constexpr size_t kPipLogBytesMax = 1u << 20;
 constexpr Milliseconds kPollPip{100};
+
+// libzip, loaded for the one command that unpacks (os/library.h); its functions without their prefix.
+#define HEDGE_ZIP_FUNCTIONS(X) \
+  X(discard)                   \
+  X(error_fini)                \
+  X(error_init_with_code)      \
+  X(error_strerror)            \
+  X(fclose)                    \
+  X(file_strerror)             \
+  X(fopen_index)               \
+  X(fread)                     \
+  X(get_name)                  \
+  X(get_num_entries)           \
+  X(open)                      \
+  X(strerror)
+struct LibZip {
+#define HEDGE_ZIP_FUNCTION(name) decltype(&::zip_##name) name = nullptr;
+  HEDGE_ZIP_FUNCTIONS(HEDGE_ZIP_FUNCTION)
+#undef HEDGE_ZIP_FUNCTION
+};
+
+Result<LibZip> load_libzip() {
+  HEDGE_TRY_SET(const os::Library library, os::Library::open("libzip.so.4"));
+  LibZip zip;
+#define HEDGE_ZIP_FUNCTION(name) HEDGE_TRY(library.find("zip_" #name, zip.name));
+  HEDGE_ZIP_FUNCTIONS(HEDGE_ZIP_FUNCTION)
+#undef HEDGE_ZIP_FUNCTION
+  return zip;
+}
 
 struct FileActions {
   posix_spawn_file_actions_t value;
@@ -172,20 +202,21 @@ Result<std::string> only_wheel(const std::string& folder) {
 
 Status extract_member(const std::string& zip_path, const std::string& member, uint64_t total_bytes,
                       PartFile& part, Progress& progress) {
+  HEDGE_TRY_SET(const LibZip zip, load_libzip());
   int code = 0;
-  const std::unique_ptr<zip_t, void (*)(zip_t*)> archive(zip_open(zip_path.c_str(), ZIP_RDONLY, &code),
-                                                         zip_discard);
+  const std::unique_ptr<zip_t, void (*)(zip_t*)> archive(zip.open(zip_path.c_str(), ZIP_RDONLY, &code),
+                                                         zip.discard);
   if (!archive) {
     zip_error_t error;
-    zip_error_init_with_code(&error, code);
-    const std::string text = zip_error_strerror(&error);
-    zip_error_fini(&error);
+    zip.error_init_with_code(&error, code);
+    const std::string text = zip.error_strerror(&error);
+    zip.error_fini(&error);
     return make_error(ErrorCode::kCorrupt, fmt::format("cannot open '{}' as a zip file: {}", zip_path, text));
   }
   std::vector<zip_uint64_t> matches;
-  const zip_int64_t count = zip_get_num_entries(archive.get(), 0);
+  const zip_int64_t count = zip.get_num_entries(archive.get(), 0);
   for (zip_int64_t i = 0; i < count; ++i) {
-    const char* name = zip_get_name(archive.get(), static_cast<zip_uint64_t>(i), 0);
+    const char* name = zip.get_name(archive.get(), static_cast<zip_uint64_t>(i), 0);
     if (name == nullptr) continue;
     const char* slash = std::strrchr(name, '/');
     const char* base = slash == nullptr ? name : slash + 1;
@@ -198,18 +229,18 @@ Status extract_member(const std::string& zip_path, const std::string& member, ui
                       fmt::format("{} of {} files in '{}' match '{}', expected 1", matches.size(), count,
                                   fs::path(zip_path).filename().string(), member));
   }
-  const std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file(zip_fopen_index(archive.get(), matches[0], 0),
-                                                               zip_fclose);
+  const std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file(zip.fopen_index(archive.get(), matches[0], 0),
+                                                               zip.fclose);
   if (!file) {
     return make_error(ErrorCode::kCorrupt,
-                      fmt::format("cannot read '{}': {}", zip_path, zip_strerror(archive.get())));
+                      fmt::format("cannot read '{}': {}", zip_path, zip.strerror(archive.get())));
   }
   std::vector<char> buffer(kCopyBytes);
   while (true) {
-    const zip_int64_t got = zip_fread(file.get(), buffer.data(), buffer.size());
+    const zip_int64_t got = zip.fread(file.get(), buffer.data(), buffer.size());
     if (got < 0) {
       return make_error(ErrorCode::kCorrupt,
-                        fmt::format("'{}' is broken: {}", zip_path, zip_file_strerror(file.get())));
+                        fmt::format("'{}' is broken: {}", zip_path, zip.file_strerror(file.get())));
     }
     if (got == 0) return {};
     if (interrupted()) return make_error(ErrorCode::kCancelled, "interrupted; nothing was kept");

@@ -1,4 +1,3 @@
-#include <curl/curl.h>
 #include <fmt/format.h>
 
 #include <cctype>
@@ -9,9 +8,12 @@
 
 #include "cli/models/fetch.h"
 #include "os/file.h"
+#include "upstream/libcurl.h"
 
 namespace hedge::cli {
 namespace {
+
+using upstream::libcurl;
 
 constexpr long kConnectTimeoutSeconds = 20;
 constexpr long kStallSeconds = 60;  // no byte for so long: give up; what came is kept for the next try
@@ -64,14 +66,14 @@ size_t on_header(char* data, size_t size, size_t count, void* user) {
 // At the first byte of the body: does it continue what we hold, or is it the whole file?
 Status begin_body(Transfer& t) {
   long status = 0;
-  curl_easy_getinfo(t.curl, CURLINFO_RESPONSE_CODE, &status);
+  libcurl().easy_getinfo(t.curl, CURLINFO_RESPONSE_CODE, &status);
   if (status == 206 && t.range_start != t.part.bytes()) {
     return make_error(ErrorCode::kUnavailable, fmt::format("the server continued at byte {}, expected {}",
                                                            t.range_start, t.part.bytes()));
   }
   if (status == 200 && t.part.bytes() > 0) HEDGE_TRY(t.part.restart());
   curl_off_t length = -1;
-  curl_easy_getinfo(t.curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+  libcurl().easy_getinfo(t.curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
   if (t.total_bytes == 0 && length > 0) t.total_bytes = t.part.bytes() + static_cast<uint64_t>(length);
   // Kept beside the part, so that a later try knows whether the server still has the same file.
   return os::write_file_atomic(t.part.path() + ".etag", t.etag);
@@ -109,13 +111,13 @@ Error http_error(long status, const std::string& url) {
 
 struct HeaderList {
   curl_slist* list = nullptr;
-  ~HeaderList() { curl_slist_free_all(list); }
-  void add(const std::string& line) { list = curl_slist_append(list, line.c_str()); }
+  ~HeaderList() { libcurl().slist_free_all(list); }
+  void add(const std::string& line) { list = libcurl().slist_append(list, line.c_str()); }
 };
 
 Status run_transfer(const UrlFetch& fetch, const std::string& known_etag, PartFile& part, Progress& progress,
                     long& http_status) {
-  const std::unique_ptr<CURL, void (*)(CURL*)> curl(curl_easy_init(), curl_easy_cleanup);
+  const std::unique_ptr<CURL, void (*)(CURL*)> curl(libcurl().easy_init(), libcurl().easy_cleanup);
   if (!curl) return make_error(ErrorCode::kInternal, "libcurl did not start");
   Transfer transfer{curl.get(), part, progress, fetch.total_bytes, {}, 0, false, std::nullopt};
   HeaderList headers;
@@ -125,31 +127,31 @@ Status run_transfer(const UrlFetch& fetch, const std::string& known_etag, PartFi
   }
   char message[CURL_ERROR_SIZE] = "";
   CURL* c = curl.get();
-  curl_easy_setopt(c, CURLOPT_URL, fetch.url.c_str());
-  curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
-  curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-  curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
-  curl_easy_setopt(c, CURLOPT_MAXREDIRS, kRedirectsMax);
-  curl_easy_setopt(c, CURLOPT_FAILONERROR, 1L);
-  curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, kConnectTimeoutSeconds);
-  curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
-  curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, kStallSeconds);
-  curl_easy_setopt(c, CURLOPT_USERAGENT, "hedge/" HEDGE_VERSION);
-  curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers.list);
-  curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
-  curl_easy_setopt(c, CURLOPT_HEADERDATA, &transfer);
-  curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
-  curl_easy_setopt(c, CURLOPT_WRITEDATA, &transfer);
-  curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);
-  curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
-  curl_easy_setopt(c, CURLOPT_ERRORBUFFER, message);
+  libcurl().easy_setopt(c, CURLOPT_URL, fetch.url.c_str());
+  libcurl().easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
+  libcurl().easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+  libcurl().easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
+  libcurl().easy_setopt(c, CURLOPT_MAXREDIRS, kRedirectsMax);
+  libcurl().easy_setopt(c, CURLOPT_FAILONERROR, 1L);
+  libcurl().easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+  libcurl().easy_setopt(c, CURLOPT_CONNECTTIMEOUT, kConnectTimeoutSeconds);
+  libcurl().easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
+  libcurl().easy_setopt(c, CURLOPT_LOW_SPEED_TIME, kStallSeconds);
+  libcurl().easy_setopt(c, CURLOPT_USERAGENT, "hedge/" HEDGE_VERSION);
+  libcurl().easy_setopt(c, CURLOPT_HTTPHEADER, headers.list);
+  libcurl().easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
+  libcurl().easy_setopt(c, CURLOPT_HEADERDATA, &transfer);
+  libcurl().easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
+  libcurl().easy_setopt(c, CURLOPT_WRITEDATA, &transfer);
+  libcurl().easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);
+  libcurl().easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
+  libcurl().easy_setopt(c, CURLOPT_ERRORBUFFER, message);
   if (!fetch.bearer_token.empty()) {
-    curl_easy_setopt(c, CURLOPT_HTTPAUTH, CURLAUTH_BEARER);
-    curl_easy_setopt(c, CURLOPT_XOAUTH2_BEARER, fetch.bearer_token.c_str());
+    libcurl().easy_setopt(c, CURLOPT_HTTPAUTH, CURLAUTH_BEARER);
+    libcurl().easy_setopt(c, CURLOPT_XOAUTH2_BEARER, fetch.bearer_token.c_str());
   }
-  const CURLcode code = curl_easy_perform(c);
-  curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &http_status);
+  const CURLcode code = libcurl().easy_perform(c);
+  libcurl().easy_getinfo(c, CURLINFO_RESPONSE_CODE, &http_status);
   if (transfer.error) return *transfer.error;
   switch (code) {
     case CURLE_OK:
@@ -162,15 +164,14 @@ Status run_transfer(const UrlFetch& fetch, const std::string& known_etag, PartFi
     default:
       return make_error(ErrorCode::kUnavailable,
                         fmt::format("'{}': {}; what came is kept, the same command goes on from there",
-                                    fetch.url, message[0] != '\0' ? message : curl_easy_strerror(code)));
+                                    fetch.url, message[0] != '\0' ? message : libcurl().easy_strerror(code)));
   }
 }
 
 }  // namespace
 
 Status fetch_url(const UrlFetch& fetch, PartFile& part, Progress& progress) {
-  static const CURLcode kStarted = curl_global_init(CURL_GLOBAL_DEFAULT);
-  if (kStarted != CURLE_OK) return make_error(ErrorCode::kInternal, "libcurl did not start");
+  HEDGE_TRY(upstream::load_libcurl());
 
   // Only a strong validator proves that the server's file is the one we hold the beginning of.
   std::string etag;
