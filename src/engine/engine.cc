@@ -14,6 +14,7 @@
 #include "base/utf8.h"
 #include "engine/sequence.h"
 #include "model/model.h"
+#include "model/prefault.h"
 
 namespace hedge::engine {
 namespace {
@@ -46,10 +47,11 @@ struct Slot {
 
 class EngineImpl final : public Engine {
  public:
-  EngineImpl(std::unique_ptr<model::Model> model, std::unique_ptr<text::Tokenizer> tokenizer,
-             std::unique_ptr<text::PromptFormat> format, const Options& options, int context,
-             model::KvType kv_type)
+  EngineImpl(std::unique_ptr<model::Model> model, std::unique_ptr<model::Prefault> prefault,
+             std::unique_ptr<text::Tokenizer> tokenizer, std::unique_ptr<text::PromptFormat> format,
+             const Options& options, int context, model::KvType kv_type)
       : model_(std::move(model)),
+        prefault_(std::move(prefault)),
         tokenizer_(std::move(tokenizer)),
         format_(std::move(format)),
         options_(options),
@@ -77,7 +79,6 @@ class EngineImpl final : public Engine {
     rows_.reserve(static_cast<size_t>(rows));
     outputs_.reserve(static_cast<size_t>(rows));
     running_.reserve(static_cast<size_t>(options_.slots));
-    prefault_ = std::thread([this] { model_->prefault(); });
     thread_ = std::thread([this] { loop(); });
     return {};
   }
@@ -89,7 +90,6 @@ class EngineImpl final : public Engine {
     }
     bell_->news.notify_all();
     if (thread_.joinable()) thread_.join();
-    if (prefault_.joinable()) prefault_.join();
   }
 
   const chat::BackendInfo& info() const override { return info_; }
@@ -379,6 +379,7 @@ class EngineImpl final : public Engine {
   bool run_batch(model::Mode mode) {
     if (rows_.empty()) return false;
     const auto start = SteadyClock::now();
+    prefault_->make_room();
     forward_->run(rows_, outputs_, mode);
     const size_t vocab = static_cast<size_t>(model_->config().vocab);
     float* logits = nullptr;
@@ -529,6 +530,7 @@ class EngineImpl final : public Engine {
   };
 
   const std::unique_ptr<model::Model> model_;
+  const std::unique_ptr<model::Prefault> prefault_;
   const std::unique_ptr<text::Tokenizer> tokenizer_;
   const std::unique_ptr<text::PromptFormat> format_;
   const Options options_;
@@ -555,7 +557,6 @@ class EngineImpl final : public Engine {
   uint64_t use_clock_ = 0;
   double row_seconds_ = 0;  // what a prompt row took lately
 
-  std::thread prefault_;
   std::thread thread_;
 };
 
@@ -583,6 +584,7 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::string& path, const Opti
   HEDGE_TRY(check(options));
   HEDGE_TRY_SET(const model::KvType kv_type, model::parse_kv_type(options.kv_type));
   HEDGE_TRY_SET(std::unique_ptr<model::Model> model, model::Model::load(path, options.threads));
+  auto prefault = std::make_unique<model::Prefault>(model->weights());
   HEDGE_TRY_SET(std::unique_ptr<text::Tokenizer> tokenizer, text::Tokenizer::load(model->file()));
   if (tokenizer->vocab_size() != model->config().vocab) {
     return make_error(ErrorCode::kCorrupt,
@@ -598,8 +600,8 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::string& path, const Opti
                                                        std::to_string(trained) + " tokens, " +
                                                        std::to_string(context) + " were asked for");
   }
-  auto engine = std::make_unique<EngineImpl>(std::move(model), std::move(tokenizer), std::move(format),
-                                             options, context, kv_type);
+  auto engine = std::make_unique<EngineImpl>(std::move(model), std::move(prefault), std::move(tokenizer),
+                                             std::move(format), options, context, kv_type);
   HEDGE_TRY(engine->begin());
   return std::unique_ptr<Engine>(std::move(engine));
 }

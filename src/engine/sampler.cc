@@ -45,7 +45,7 @@ bool wants_any(const InfoWanted& wanted) { return wanted.logprob || wanted.confi
 void describe(std::span<const float> logits, const InfoWanted& wanted, const kernels::Table& table,
               SamplerScratch& scratch, chat::TokenInfo& info, float& log_norm) {
   const float top = table.max_of(logits.data(), logits.size());
-  std::copy(logits.begin(), logits.end(), scratch.work.begin());
+  std::copy(logits.begin(), logits.end(), scratch.work.data());
   const float sum = table.exp_sum(scratch.work.data(), top, logits.size());
   log_norm = top + std::log(sum);
   if (wanted.confidence) {
@@ -135,7 +135,7 @@ int32_t Sampler::choose(std::span<float> logits, std::span<const int32_t> histor
       sampling_.repeat_penalty != 1.0f || sampling_.presence_penalty != 0 || sampling_.frequency_penalty != 0;
   if (penalized) {
     std::copy(logits.begin(), logits.end(),
-              scratch.work.begin());  // The chosen token's own logit is still needed.
+              scratch.work.data());  // The chosen token's own logit is still needed.
     penalize(logits, history);
   }
   int32_t id;

@@ -11,6 +11,7 @@
 #include "chat/event.h"
 #include "chat/request.h"
 #include "kernels/table.h"
+#include "os/memory.h"
 #include "text/tokenizer.h"
 
 namespace hedge::engine {
@@ -18,7 +19,7 @@ namespace hedge::engine {
 // Memory for one choice; sized once for the vocabulary, so that a decode step allocates nothing.
 struct SamplerScratch {
   explicit SamplerScratch(size_t vocab);
-  std::vector<float> work;  // [vocab]
+  os::LazyArray<float> work;  // [vocab]
   struct Candidate {
     int32_t id;
     float logit;

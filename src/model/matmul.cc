@@ -1,6 +1,7 @@
 #include "model/matmul.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/bytes.h"
 
@@ -37,22 +38,29 @@ void float_chunk(const kernels::Table& table, MatmulScratch& scratch, const Matm
 
 ActivationBuffer::ActivationBuffer(size_t rows, size_t columns) : rows_(rows) {
   const size_t stride = round_up(columns, 512);
-  q_.resize(rows * stride);
-  d_.resize(rows * (stride / kernels::kActGroup));
-  s_.resize(d_.size());
-  s16_.resize(2 * d_.size());
-  n_.resize(d_.size());
-  n16_.resize(s16_.size());
+  const size_t groups = rows * (stride / kernels::kActGroup);
+  // One piece of memory, so that the parts do not all begin at the same place of a page.
+  const size_t q_bytes = rows * stride;
+  const size_t group_bytes = round_up(groups * sizeof(float), 64);
+  memory_ = os::LazyArray<uint8_t>(q_bytes + 7 * group_bytes);
+  uint8_t* at = memory_.data();
+  const auto take = [&](size_t bytes) { return std::exchange(at, at + bytes); };
+  q_ = reinterpret_cast<int8_t*>(take(q_bytes));
+  d_ = reinterpret_cast<float*>(take(group_bytes));
+  s_ = reinterpret_cast<float*>(take(group_bytes));
+  s16_ = reinterpret_cast<float*>(take(2 * group_bytes));
+  n_ = reinterpret_cast<int32_t*>(take(group_bytes));
+  n16_ = reinterpret_cast<int32_t*>(take(2 * group_bytes));
 }
 
 kernels::Activations ActivationBuffer::view(size_t columns) {
   // Kernels read whole spans of 512 values' scales; q is read to the next 64.
-  return kernels::Activations{q_.data(),
-                              d_.data(),
-                              s_.data(),
-                              s16_.data(),
-                              n_.data(),
-                              n16_.data(),
+  return kernels::Activations{q_,
+                              d_,
+                              s_,
+                              s16_,
+                              n_,
+                              n16_,
                               round_up(columns, kernels::kRowPad),
                               round_up(columns, 512) / kernels::kActGroup};
 }

@@ -8,6 +8,7 @@
 
 #include "kernels/table.h"
 #include "model/weights.h"
+#include "os/memory.h"
 #include "os/team.h"
 
 namespace hedge::model {
@@ -20,9 +21,10 @@ class ActivationBuffer {
   kernels::Activations view(size_t columns);
 
  private:
-  std::vector<int8_t> q_;
-  std::vector<float> d_, s_, s16_;
-  std::vector<int32_t> n_, n16_;
+  os::LazyArray<uint8_t> memory_;  // of all that follows
+  int8_t* q_;
+  float *d_, *s_, *s16_;
+  int32_t *n_, *n16_;
   size_t rows_;
 };
 

@@ -3,7 +3,6 @@
 #include <sched.h>
 
 #include "kernels/dispatch.h"
-#include "os/memory.h"
 
 namespace hedge::model {
 namespace {
@@ -39,10 +38,6 @@ Result<std::unique_ptr<Model>> Model::load_file(const std::string& path, int thr
   HEDGE_TRY_SET(model->weights_, load_weights(*model->file_, model->config_));
   model->team_ = std::make_unique<os::Team>(threads > 0 ? threads : usable_cores());
   return model;
-}
-
-void Model::prefault() const {
-  for (const gguf::Tensor& tensor : file_->tensors()) os::populate_view(tensor.data, tensor.size_bytes);
 }
 
 }  // namespace hedge::model

@@ -30,10 +30,6 @@ class Model {
     return Forward::create(config_, weights_, table_, *team_, rows_max, outputs_max, context_tokens);
   }
 
-  // Maps the pages of the weights in order of use, so that the first step does not fault on each. Blocks;
-  // meant for a helper thread.
-  void prefault() const;
-
  private:
   static Result<std::unique_ptr<Model>> load_file(const std::string& path, int threads);
   explicit Model(const kernels::Table& table) : table_(table) {}

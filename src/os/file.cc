@@ -72,6 +72,10 @@ Result<std::unique_ptr<MappedFile>> MappedFile::open(const std::string& path) {
   const size_t size = static_cast<size_t>(info.st_size);
   void* const data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
   if (data == MAP_FAILED) return system_error("map " + std::to_string(size) + " bytes of", path, errno);
+  // Where the file is not in memory yet and its file system can, it is read into pages of 2 MB: the next
+  // start maps them in a fraction of the time, and no product of a matrix runs out of TLB entries. Best
+  // effort.
+  ::madvise(data, size, MADV_HUGEPAGE);
   return std::unique_ptr<MappedFile>(new MappedFile(static_cast<const uint8_t*>(data), size));
 }
 

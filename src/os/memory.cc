@@ -12,6 +12,25 @@
 #endif
 
 namespace hedge::os {
+namespace {
+
+uintptr_t page_of(const uint8_t* data) {
+  static const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  return reinterpret_cast<uintptr_t>(data) / page * page;
+}
+
+void advise(const uint8_t* data, size_t size_bytes, int advice) {
+  const uintptr_t begin = page_of(data);
+  const uintptr_t end = reinterpret_cast<uintptr_t>(data) + size_bytes;
+  madvise(reinterpret_cast<void*>(begin), end - begin, advice);
+}
+
+bool in_memory(const uint8_t* data) {
+  unsigned char resident = 0;
+  return mincore(reinterpret_cast<void*>(page_of(data)), 1, &resident) == 0 && (resident & 1) != 0;
+}
+
+}  // namespace
 
 Result<uint8_t*> reserve_memory(size_t size_bytes) {
   void* memory =
@@ -25,13 +44,15 @@ Result<uint8_t*> reserve_memory(size_t size_bytes) {
 
 void free_memory(uint8_t* memory, size_t size_bytes) { munmap(memory, size_bytes); }
 
-void prefer_large_pages(uint8_t* memory, size_t size_bytes) { madvise(memory, size_bytes, MADV_HUGEPAGE); }
+void prefer_large_pages(uint8_t* memory, size_t size_bytes) { advise(memory, size_bytes, MADV_HUGEPAGE); }
 
-void populate_view(const uint8_t* data, size_t size_bytes) {
-  const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(data) / page * page;
-  const uintptr_t end = reinterpret_cast<uintptr_t>(data) + size_bytes;
-  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_READ);
+void map_view(const uint8_t* data, size_t size_bytes) { advise(data, size_bytes, MADV_POPULATE_READ); }
+
+void read_view_ahead(const uint8_t* data, size_t size_bytes) {
+  // The advice looks up every page, 0.2 ms for a megabyte; what stands in memory at both ends is taken to be
+  // there.
+  if (size_bytes == 0 || (in_memory(data) && in_memory(data + size_bytes - 1))) return;
+  advise(data, size_bytes, MADV_WILLNEED);
 }
 
 }  // namespace hedge::os

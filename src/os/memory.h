@@ -14,8 +14,10 @@ void free_memory(uint8_t* memory, size_t size_bytes);
 // Asks for large pages where the system has them for reserved memory. Best effort.
 void prefer_large_pages(uint8_t* memory, size_t size_bytes);
 
-// Asks the system to map the pages of a file view soon, in order; returns when done. Best effort.
-void populate_view(const uint8_t* data, size_t size_bytes);
+// Maps the pages of a file view; returns when done. Best effort.
+void map_view(const uint8_t* data, size_t size_bytes);
+// Has the pages of a file view read that are not in memory, without waiting for them. Best effort.
+void read_view_ahead(const uint8_t* data, size_t size_bytes);
 
 // A zeroed array whose pages the system gives when they are first written: a buffer sized for the largest
 // batch costs a short one nothing. Fixed in size; aborts when address space runs out.
