@@ -173,10 +173,10 @@ Result<std::string_view> File::get_string_or(std::string_view key, std::string_v
   return find(key) == nullptr ? Result<std::string_view>(fallback) : get_string(key);
 }
 
-Result<std::span<const std::string_view>> File::get_strings(std::string_view key) const {
+Result<const Strings*> File::get_strings(std::string_view key) const {
   const Value* value = find(key);
   if (!is_array_of(value, ValueType::kString)) return wrong_type(key, "array of string", value);
-  return std::span<const std::string_view>(value->strings);
+  return &value->strings;
 }
 
 Result<std::vector<float>> File::get_floats(std::string_view key) const {
@@ -193,6 +193,11 @@ Result<std::vector<int32_t>> File::get_ints(std::string_view key) const {
       value != nullptr && value->type == ValueType::kArray ? scalar_bytes(value->element_type) : 0;
   std::vector<int32_t> ints;
   if (element_bytes == 0) return wrong_type(key, "array of integers", value);
+  if (value->element_type == ValueType::kInt32) {
+    ints.resize(value->count);
+    if (!ints.empty()) std::memcpy(ints.data(), value->raw.data(), value->raw.size());
+    return ints;
+  }
   ints.reserve(value->count);
   for (uint64_t i = 0; i < value->count; ++i) {
     const auto integer = load_integer(value->element_type, value->raw.data() + i * element_bytes);

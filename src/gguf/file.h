@@ -4,7 +4,9 @@
 // justifies. Immutable after open(); safe to read from any thread. All views live as long as the File.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <span>
@@ -42,13 +44,52 @@ std::string to_string(ValueType type);
 // Bytes of a scalar; 0 for strings, arrays and numbers that are not of the format.
 size_t scalar_bytes(ValueType type);
 
-// One metadata value: a view into the mapping. Arrays of strings are indexed once at open().
+// An array of strings as it lies in the file: each has its length before it. Where they begin is found once.
+class Strings {
+ public:
+  class Iterator {
+   public:
+    using iterator_category = std::forward_iterator_tag;
+    using value_type = std::string_view;
+    using difference_type = std::ptrdiff_t;
+    using pointer = const std::string_view*;
+    using reference = std::string_view;
+    Iterator() = default;
+    Iterator(const Strings* strings, size_t index) : strings_(strings), index_(index) {}
+    std::string_view operator*() const { return (*strings_)[index_]; }
+    Iterator& operator++() { return ++index_, *this; }
+    Iterator operator++(int) { return Iterator(strings_, index_++); }
+    bool operator==(const Iterator& other) const { return index_ == other.index_; }
+
+   private:
+    const Strings* strings_ = nullptr;
+    size_t index_ = 0;
+  };
+
+  size_t size() const { return begins_.empty() ? 0 : begins_.size() - 1; }
+  bool empty() const { return size() == 0; }
+  std::string_view operator[](size_t index) const {
+    // Not the length in the file, which somebody may be writing to.
+    const uint32_t begin = begins_[index] + kLengthBytes;
+    return {reinterpret_cast<const char*>(data_) + begin, begins_[index + 1] - begin};
+  }
+  Iterator begin() const { return {this, 0}; }
+  Iterator end() const { return {this, size()}; }
+
+ private:
+  friend class Parser;
+  static constexpr uint32_t kLengthBytes = sizeof(uint64_t);
+  const uint8_t* data_ = nullptr;
+  std::vector<uint32_t> begins_;  // of each string's length, from data_; last, the end of them all
+};
+
+// One metadata value: a view into the mapping.
 struct Value {
   ValueType type;
-  ValueType element_type;                 // of an array
-  uint64_t count = 1;                     // of an array
-  std::span<const uint8_t> raw;           // little-endian scalar, string bytes, or packed array elements
-  std::vector<std::string_view> strings;  // of an array of strings
+  ValueType element_type;        // of an array
+  uint64_t count = 1;            // of an array
+  std::span<const uint8_t> raw;  // little-endian scalar, string bytes, or packed array elements
+  Strings strings;               // of an array of strings
 };
 
 struct Tensor {
@@ -94,7 +135,7 @@ class File {
   Result<bool> get_bool_or(std::string_view key, bool fallback) const;
   Result<std::string_view> get_string(std::string_view key) const;
   Result<std::string_view> get_string_or(std::string_view key, std::string_view fallback) const;
-  Result<std::span<const std::string_view>> get_strings(std::string_view key) const;
+  Result<const Strings*> get_strings(std::string_view key) const;
   Result<std::vector<float>> get_floats(
       std::string_view key) const;  // array of F32 (copied: the file is unaligned)
   Result<std::vector<int32_t>> get_ints(std::string_view key) const;  // array of any integer type that fits

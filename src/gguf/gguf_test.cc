@@ -48,7 +48,7 @@ TEST(Gguf, ReadsWhatTheWriterWrote) {
   EXPECT_EQ(*file.get_uint("a.large"), 1ull << 40);
   EXPECT_EQ(*file.get_float("a.float"), 0.25);
   EXPECT_TRUE(*file.get_bool_or("a.bool", false));
-  const auto strings = *file.get_strings("a.strings");
+  const Strings& strings = **file.get_strings("a.strings");
   ASSERT_EQ(strings.size(), 3u);
   EXPECT_EQ(strings[0], "x");
   EXPECT_EQ(strings[1], "");
@@ -214,7 +214,7 @@ TEST(Gguf, DefaultModels) {
     ASSERT_TRUE(file.ok()) << file.error().to_text();
     EXPECT_EQ(*(*file)->get_string("general.architecture"), model.architecture);
     EXPECT_EQ((*file)->tensors().size(), model.tensors);
-    EXPECT_EQ((*file)->get_strings("tokenizer.ggml.tokens")->size(), model.tokens);
+    EXPECT_EQ((*file)->get_strings("tokenizer.ggml.tokens").value()->size(), model.tokens);
   }
 }
 

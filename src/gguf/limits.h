@@ -16,7 +16,8 @@ inline constexpr uint64_t kTensorCountMax = 1
 inline constexpr uint64_t kKeyBytesMax = 65535;     // The format's own limit.
 inline constexpr uint64_t kTensorNameBytesMax =
     127;  // The format says 64; llama.cpp reads 63. Some slack for tools.
-inline constexpr uint64_t kStringBytesMax = 16 << 20;  // The longest are chat templates, about 30 kB.
+inline constexpr uint64_t kStringBytesMax = 16 << 20;     // The longest are chat templates, about 30 kB.
+inline constexpr uint64_t kStringsBytesMax = UINT32_MAX;  // Of an array: the largest vocabularies have 10 MB.
 inline constexpr uint64_t kArrayCountMax = 1
                                            << 24;  // The largest are vocabularies and merges, about 500,000.
 inline constexpr uint32_t kDimCountMax = 4;

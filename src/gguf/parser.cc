@@ -202,23 +202,28 @@ Status Parser::read_array(std::string_view key, Value& value) {
 // Vocabularies have some 260,000 strings, so this loop is most of the time of open().
 Status Parser::read_strings(std::string_view key, Value& value) {
   const auto what = [&] {
-    return "string " + number(value.strings.size() + 1) + " of " + number(value.count) +
-           " of metadata array " + quoted(key);
+    return "string " + number(std::max<size_t>(value.strings.begins_.size(), 1)) + " of " +
+           number(value.count) + " of metadata array " + quoted(key);
   };
   if (value.count * kStringBytesMin > left()) return truncated(what(), value.count * kStringBytesMin);
   const uint8_t* const start = bytes_.data() + position_;
-  value.strings.reserve(value.count);
+  value.strings.data_ = start;
+  std::vector<uint32_t>& begins = value.strings.begins_;
+  begins.reserve(value.count + 1);
   for (uint64_t i = 0; i < value.count; ++i) {
+    begins.push_back(static_cast<uint32_t>(bytes_.data() + position_ - start));
     if (left() < sizeof(uint64_t)) return truncated(what(), sizeof(uint64_t));
     const uint64_t size = load_le<uint64_t>(bytes_.data() + position_);
     if (size > kStringBytesMax) {
       return corrupt(what() + " has " + number(size) + " bytes, expected at most " + number(kStringBytesMax));
     }
     if (size > left() - sizeof(uint64_t)) return truncated(what(), sizeof(uint64_t) + size);
-    value.strings.emplace_back(reinterpret_cast<const char*>(bytes_.data()) + position_ + sizeof(uint64_t),
-                               size);
     position_ += sizeof(uint64_t) + size;
+    if (static_cast<uint64_t>(bytes_.data() + position_ - start) > kStringsBytesMax) {
+      return corrupt(what() + " ends beyond " + number(kStringsBytesMax) + " bytes of the array");
+    }
   }
+  begins.push_back(static_cast<uint32_t>(bytes_.data() + position_ - start));
   value.raw = {start, static_cast<size_t>(bytes_.data() + position_ - start)};
   return {};
 }

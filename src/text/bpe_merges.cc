@@ -14,7 +14,7 @@ constexpr char kMergesKey[] = "tokenizer.ggml.merges";
 Result<MergeTable> MergeTable::load(const gguf::File& file) {
   MergeTable table;
   HEDGE_TRY_SET(table.merges_, file.get_strings(kMergesKey));
-  const std::span<const std::string_view> merges = table.merges_;
+  const gguf::Strings& merges = *table.merges_;
   if (merges.size() >= HashIndex::kIdLimit) {
     return make_error(ErrorCode::kCorrupt, fmt::format("{}: expected fewer than {} merges, got {}",
                                                        kMergesKey, HashIndex::kIdLimit, merges.size()));

@@ -21,10 +21,10 @@ class MergeTable {
   // -1 when the two are not merged.
   int32_t rank(std::string_view left, std::string_view right) const {
     return index_.find(hash_pair(left, right),
-                       [&](uint32_t id) { return is_pair(merges_[id], left, right); });
+                       [&](uint32_t id) { return is_pair((*merges_)[id], left, right); });
   }
 
-  size_t size() const { return merges_.size(); }
+  size_t size() const { return merges_->size(); }
 
  private:
   static uint64_t hash_pair(std::string_view left, std::string_view right) {
@@ -35,7 +35,7 @@ class MergeTable {
            merge[left.size()] == ' ' && merge.ends_with(right);
   }
 
-  std::span<const std::string_view> merges_;
+  const gguf::Strings* merges_ = nullptr;
   HashIndex index_;
 };
 

@@ -26,7 +26,7 @@ Status check_length(std::string_view key, size_t expected, size_t actual) {
 Result<Vocab> Vocab::load(const gguf::File& file, bool with_scores) {
   Vocab vocab;
   HEDGE_TRY_SET(vocab.names_, file.get_strings(kTokensKey));
-  const size_t count = vocab.names_.size();
+  const size_t count = vocab.names_->size();
   if (count == 0 || count > kVocabTokensMax) {
     return corrupt(fmt::format("{}: expected 1 to {} tokens, got {}", kTokensKey, kVocabTokensMax, count));
   }
@@ -41,10 +41,10 @@ Result<Vocab> Vocab::load(const gguf::File& file, bool with_scores) {
 }
 
 Status Vocab::load_types(const gguf::File& file) {
-  types_.assign(names_.size(), static_cast<uint8_t>(TokenType::kNormal));
+  types_.assign(names_->size(), static_cast<uint8_t>(TokenType::kNormal));
   if (file.find(kTypesKey) == nullptr) return {};
   HEDGE_TRY_SET(const std::vector<int32_t> types, file.get_ints(kTypesKey));
-  HEDGE_TRY(check_length(kTypesKey, names_.size(), types.size()));
+  HEDGE_TRY(check_length(kTypesKey, names_->size(), types.size()));
   for (size_t i = 0; i < types.size(); ++i) {
     if (types[i] < 0 || types[i] > static_cast<int>(TokenType::kByte)) {
       return corrupt(fmt::format("{}: expected 0 to {} for token {}, got {}", kTypesKey,
@@ -66,22 +66,22 @@ Status Vocab::load_scores(const gguf::File& file) {
 }
 
 Status Vocab::build_index() {
-  index_.resize(names_.size());
+  index_.resize(names_->size());
   // Hashed in small groups ahead of the inserts, so that the slots of a group are on their way from memory
   // together.
   constexpr size_t kGroup = 16;
   uint64_t hashes[kGroup];
-  for (size_t begin = 0; begin < names_.size(); begin += kGroup) {
-    const size_t end = std::min(begin + kGroup, names_.size());
+  for (size_t begin = 0; begin < names_->size(); begin += kGroup) {
+    const size_t end = std::min(begin + kGroup, names_->size());
     for (size_t i = begin; i < end; ++i) {
-      name_bytes_max_ = std::max(name_bytes_max_, names_[i].size());
-      hashes[i - begin] = hash_bytes(names_[i]);
+      name_bytes_max_ = std::max(name_bytes_max_, (*names_)[i].size());
+      hashes[i - begin] = hash_bytes((*names_)[i]);
       index_.prefetch(hashes[i - begin]);
     }
     for (size_t i = begin; i < end; ++i) {
-      if (names_[i].empty()) continue;  // A placeholder: no text ever becomes it.
+      if ((*names_)[i].empty()) continue;  // A placeholder: no text ever becomes it.
       uint32_t present = 0;
-      const auto equal = [&](uint32_t id) { return names_[id] == names_[i]; };
+      const auto equal = [&](uint32_t id) { return (*names_)[id] == (*names_)[i]; };
       switch (index_.insert(hashes[i - begin], static_cast<uint32_t>(i), equal, &present)) {
         case HashIndex::Insert::kDone:
           break;

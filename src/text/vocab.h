@@ -39,15 +39,15 @@ class Vocab {
   // outside of the vocabulary.
   Result<SpecialTokens> resolve_special(const gguf::File& file, const SpecialTokens& defaults);
 
-  int size() const { return static_cast<int>(names_.size()); }
-  std::string_view name(TokenId id) const { return names_[id]; }
+  int size() const { return static_cast<int>(names_->size()); }
+  std::string_view name(TokenId id) const { return (*names_)[static_cast<size_t>(id)]; }
   TokenType type(TokenId id) const { return static_cast<TokenType>(types_[id]); }
   float score(TokenId id) const { return scores_.empty() ? 0.0f : scores_[id]; }
   size_t name_bytes_max() const { return name_bytes_max_; }
 
   // -1 when no token has this name.
   TokenId find(std::string_view name) const {
-    return index_.find(hash_bytes(name), [&](uint32_t id) { return names_[id] == name; });
+    return index_.find(hash_bytes(name), [&](uint32_t id) { return (*names_)[id] == name; });
   }
   // The token "<0xXX>" that stands for a byte; -1 when there is none.
   TokenId find_byte(uint8_t byte) const;
@@ -57,7 +57,7 @@ class Vocab {
   Status load_scores(const gguf::File& file);
   Status build_index();
 
-  std::span<const std::string_view> names_;
+  const gguf::Strings* names_ = nullptr;
   std::vector<uint8_t> types_;
   std::vector<float> scores_;
   HashIndex index_;

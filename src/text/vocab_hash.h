@@ -4,6 +4,7 @@
 // after the inserts; then safe from any thread.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <string_view>
@@ -55,7 +56,7 @@ class HashIndex {
 
   // Room for `count` ids below kIdLimit.
   void resize(size_t count) {
-    const size_t slots = std::bit_ceil(count * 2 + 2);
+    const size_t slots = std::bit_ceil(std::max<size_t>(count * 2, 2));
     slots_.assign(slots, 0);
     shift_ = 64 - std::countr_zero(slots);
   }
