@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "base/clock.h"
+#include "server/loading.h"
 #include "server/metrics.h"
 #include "server/runner_pool.h"
 #include "server/server.h"
@@ -19,15 +20,15 @@ inline constexpr int kLightThreads = 2;
 inline constexpr int kSpareRunners = 16;
 
 struct Context {
-  Context(const Options& options_in, const Parts& parts_in)
+  explicit Context(const Options& options_in)
       : options(options_in),
-        parts(parts_in),
         light(kLightThreads, options_in.connections_max),
         answers(options_in.requests_max + kSpareRunners, options_in.requests_max + kSpareRunners),
         slots(options_in.requests_max) {}
 
   const Options options;
-  const Parts parts;
+  Parts parts;  // once loading has ended well
+  Loading loading;
   bool loopback_only = false;  // bound to a loopback address: the Host header is checked
   const int64_t started_s = unix_time_ms() / 1000;
   std::atomic<bool> stopping = false;

@@ -38,7 +38,17 @@ std::vector<api::Model> served_models(const Context& context) {
 
 }  // namespace
 
+Reply model_not_loaded() { return http_error(503, "unavailable", "the model could not be loaded"); }
+
 Reply get_health(Context& context, const HttpRequest&, std::string_view) {
+  switch (context.loading.state()) {
+    case Loading::State::kLoading:
+      return http_error(503, "loading", "the model is being loaded");
+    case Loading::State::kFailed:
+      return model_not_loaded();
+    case Loading::State::kLoaded:
+      break;
+  }
   const chat::BackendState state = context.parts.engine->state();
   if (state.available) return json(R"({"status":"ok"})");
   return http_error(503, "unavailable", "the local engine is not available: " + state.unavailable_reason);

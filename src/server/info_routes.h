@@ -11,6 +11,8 @@ namespace hedge::server {
 // `rest` is what the route's '*' stands for.
 using InfoHandler = Reply (*)(Context& context, const HttpRequest& request, std::string_view rest);
 
+// For what came while the model was loaded in vain.
+Reply model_not_loaded();
 Reply get_health(Context& context, const HttpRequest& request, std::string_view rest);
 Reply get_metrics(Context& context, const HttpRequest& request, std::string_view rest);
 Reply get_models(Context& context, const HttpRequest& request, std::string_view rest);

@@ -16,7 +16,8 @@ Reply get_index(Context& context, const HttpRequest& request, std::string_view r
 
 // Where a handler runs: on the I/O thread, which it must not hold up, or on a thread for short work.
 enum class Where { kHere, kLight };
-// Whether a route is for everybody, or for those who have the API key where one is set.
+// Whether a route is for everybody and at any time, or for those who have the API key where one is set and
+// once the model is loaded.
 enum class Access { kOpen, kKey };
 
 struct Route {
@@ -170,6 +171,13 @@ bool makes_answer(const HttpRequest& request) {
 void dispatch(Context& context, std::shared_ptr<const HttpRequest> request, std::shared_ptr<Outbox> outbox) {
   const Route* route = find_route(request->method, request->path);
   HEDGE_CHECK(route != nullptr);
+  if (route->access == Access::kKey && context.loading.state() != Loading::State::kLoaded) {
+    if (context.loading.wait([&context, request, outbox] { dispatch(context, request, outbox); })) return;
+    if (context.loading.state() == Loading::State::kFailed) {
+      outbox->reply(model_not_loaded());
+      return;
+    }
+  }
   if (route->dialect != nullptr) {
     dispatch_answer(context, *route->dialect, std::move(request), std::move(outbox));
     return;

@@ -73,8 +73,8 @@ class Connections {
 
 class HttpServer final : public Server {
  public:
-  HttpServer(const Options& options, const Parts& parts)
-      : context_(options, parts), io_(kIoThreads), acceptor_(net::make_strand(io_)) {}
+  explicit HttpServer(const Options& options)
+      : context_(options), io_(kIoThreads), acceptor_(net::make_strand(io_)) {}
 
   ~HttpServer() override { join(); }
 
@@ -95,6 +95,14 @@ class HttpServer final : public Server {
   }
 
   uint16_t port() const override { return port_; }
+
+  void attach(const Parts& parts) override {
+    HEDGE_CHECK(parts.engine != nullptr && parts.backend != nullptr);
+    context_.parts = parts;
+    context_.loading.end(Loading::State::kLoaded);
+  }
+
+  void give_up() override { context_.loading.end(Loading::State::kFailed); }
 
   void run() override {
     net::co_spawn(acceptor_.get_executor(), accept(), net::detached);
@@ -223,9 +231,8 @@ class HttpServer final : public Server {
 
 }  // namespace
 
-Result<std::unique_ptr<Server>> Server::listen(const Options& options, const Parts& parts) {
-  HEDGE_CHECK(parts.engine != nullptr && parts.backend != nullptr);
-  auto server = std::make_unique<HttpServer>(options, parts);
+Result<std::unique_ptr<Server>> Server::listen(const Options& options) {
+  auto server = std::make_unique<HttpServer>(options);
   HEDGE_TRY(server->bind());
   return std::unique_ptr<Server>(std::move(server));
 }

@@ -46,10 +46,15 @@ struct Parts {
 
 class Server {
  public:
-  // Binds and listens; kIo says which address and why. Serving begins with run().
-  static Result<std::unique_ptr<Server>> listen(const Options& options, const Parts& parts);
+  // Binds and listens; kIo says which address and why. Serving begins with run(). Until attach(), GET /health
+  // answers 503 "loading" and every other request waits.
+  static Result<std::unique_ptr<Server>> listen(const Options& options);
   virtual ~Server() = default;
   virtual uint16_t port() const = 0;
+  // Once, from any thread: gives what was loaded, or says that nothing could be; then all that waits gets a
+  // 503.
+  virtual void attach(const Parts& parts) = 0;
+  virtual void give_up() = 0;
   // Blocks until stop(). Running answers get a few seconds to end.
   virtual void run() = 0;
   virtual void stop() = 0;  // from any thread

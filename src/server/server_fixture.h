@@ -39,6 +39,11 @@ class ServerTest : public ::testing::Test {
   }
 
   void start() {
+    listen();
+    attach();
+  }
+
+  void attach() {
     Parts parts;
     parts.engine = &engine;
     parts.backend = &backend;
@@ -55,7 +60,12 @@ class ServerTest : public ::testing::Test {
       parts.store = store_.get();
       parts.backend = recorder_.get();
     }
-    auto listening = Server::listen(options, parts);
+    server_->attach(parts);
+  }
+
+  // Without a model yet.
+  void listen() {
+    auto listening = Server::listen(options);
     ASSERT_TRUE(listening.ok()) << listening.error().to_text();
     server_ = std::move(listening).value();
     thread_ = std::thread([this] { server_->run(); });

@@ -356,27 +356,49 @@ TEST_F(Http, MetricsAreWellFormed) {
   EXPECT_GT(samples, 40u);
 }
 
+// What comes while the model is loaded waits for it; only /health and / answer at once.
+TEST_F(Http, RequestsWaitForTheModel) {
+  listen();
+  EXPECT_EQ(ask_json(get("/health"), 503)["error"]["code"], "loading");
+  EXPECT_EQ(ask(get("/")).status, 200);
+  TestClient early(port());
+  ASSERT_TRUE(early.send(get("/v1/models")));
+  EXPECT_EQ(ask_json(get("/health"), 503)["error"]["code"], "loading");
+  attach();
+  const auto response = early.read_response();
+  ASSERT_TRUE(response.has_value());
+  EXPECT_EQ(response->status, 200);
+  EXPECT_EQ(ask(get("/health")).status, 200);
+  EXPECT_EQ(ask(get("/v1/models")).status, 200);
+}
+
+TEST_F(Http, AModelThatDoesNotLoadRefusesWhatWaits) {
+  listen();
+  TestClient early(port());
+  ASSERT_TRUE(early.send(get("/v1/models")));
+  server().give_up();
+  const auto response = early.read_response();
+  ASSERT_TRUE(response.has_value());
+  EXPECT_EQ(response->status, 503);
+  EXPECT_EQ(ask_json(get("/health"), 503)["error"]["code"], "unavailable");
+  EXPECT_EQ(ask(get("/v1/models")).status, 503);
+}
+
 TEST_F(Http, ListenSaysWhatIsWrong) {
   start();
   Options taken = options;
   taken.port = port();
-  Parts parts;
-  parts.engine = &engine;
-  parts.backend = &backend;
-  const auto second = Server::listen(taken, parts);
+  const auto second = Server::listen(taken);
   ASSERT_FALSE(second.ok());
   EXPECT_EQ(second.error().code, ErrorCode::kIo);
   EXPECT_NE(second.error().detail.find("127.0.0.1 port " + std::to_string(port())), std::string::npos);
   Options nowhere = options;
   nowhere.host = "203.0.113.7";
-  EXPECT_EQ(Server::listen(nowhere, parts).error().code, ErrorCode::kIo);
+  EXPECT_EQ(Server::listen(nowhere).error().code, ErrorCode::kIo);
 }
 
 TEST_F(Http, StopBeforeRunReturnsAtOnce) {
-  Parts parts;
-  parts.engine = &engine;
-  parts.backend = &backend;
-  auto listening = Server::listen(options, parts);
+  auto listening = Server::listen(options);
   ASSERT_TRUE(listening.ok());
   (*listening)->stop();
   (*listening)->run();

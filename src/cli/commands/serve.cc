@@ -57,21 +57,36 @@ Result<Settings> gather(const Options& options) {
   return settings;
 }
 
-// Runs the server on a thread of its own while this one waits for signals: the first ends it gracefully, a
-// SIGINT after it cuts. A repeated SIGTERM only repeats the wish: those who send it send it twice (`timeout`
-// does, to the process and to its group) and have SIGKILL for more.
-int serve_until_signal(server::Server& server, const sigset_t& signals) {
-  const pthread_t waiter = pthread_self();
-  std::atomic<bool> ended{false};
-  std::thread runner([&] {
-    server.run();
-    ended = true;
-    pthread_kill(waiter, SIGTERM);  // blocked there, so it only wakes the wait
-  });
+// Runs the server on a thread of its own, to its end.
+class Running {
+ public:
+  explicit Running(server::Server& server)
+      : server_(server), waiter_(pthread_self()), thread_([this] {
+          server_.run();
+          ended_ = true;
+          pthread_kill(waiter_, SIGTERM);  // blocked there, so it only wakes the wait
+        }) {}
+  ~Running() {
+    server_.stop();
+    thread_.join();
+  }
+  bool ended() const { return ended_; }
+
+ private:
+  server::Server& server_;
+  const pthread_t waiter_;
+  std::atomic<bool> ended_{false};
+  std::thread thread_;
+};
+
+// The first signal ends it gracefully, a SIGINT after it cuts. A repeated SIGTERM only repeats the wish:
+// those who send it send it twice (`timeout` does, to the process and to its group) and have SIGKILL for
+// more.
+void serve_until_signal(server::Server& server, const Running& running, const sigset_t& signals) {
   for (int count = 0; true; ++count) {
     int signal = 0;
     sigwait(&signals, &signal);
-    if (ended) break;
+    if (running.ended()) break;
     if (count > 0 && signal == SIGTERM) continue;
     if (count > 0) {
       spdlog::warn("second signal: cutting off what is still running");
@@ -80,9 +95,7 @@ int serve_until_signal(server::Server& server, const sigset_t& signals) {
     spdlog::info("stopping: running answers get a few seconds to end, a second Ctrl-C cuts them off");
     server.stop();
   }
-  runner.join();
   spdlog::info("stopped");
-  return kExitOk;
 }
 
 // An error that says enough of itself where a flag gave the value: the file's line is what is missing.
@@ -117,12 +130,21 @@ Status start_and_serve(Settings settings) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
 
-  HEDGE_TRY_SET(const std::unique_ptr<Stack> stack, build_stack(settings, *model_path, database));
-  const server::Parts parts{stack->engine.get(),   stack->upstream.get(),
-                            stack->router.get(),   stack->store.get(),
-                            stack->recorder.get(), settings.engine.slots + settings.engine.queue_max};
-  HEDGE_TRY_SET(const std::unique_ptr<server::Server> server, server::Server::listen(settings.server, parts));
-
+  // It listens before the model is loaded, so that clients that come early wait instead of failing.
+  std::unique_ptr<Stack> stack;
+  HEDGE_TRY_SET(const std::unique_ptr<server::Server> server, server::Server::listen(settings.server));
+  const bool is_v6 =
+      settings.server.host.find(':') != std::string::npos && !settings.server.host.starts_with('[');
+  fmt::print("hedge: listening on http://{}{}{}:{}\n", is_v6 ? "[" : "", settings.server.host,
+             is_v6 ? "]" : "", server->port());
+  std::fflush(stdout);
+  const Running running(*server);
+  auto built = build_stack(settings, *model_path, database);
+  if (!built.ok()) {
+    server->give_up();
+    return std::move(built).error();
+  }
+  stack = std::move(built).value();
   const chat::BackendInfo& info = stack->engine->info();
   spdlog::info("model {} with a context of {} tokens per request; sessions in {}", info.model,
                info.context_tokens, database);
@@ -135,12 +157,9 @@ Status start_and_serve(Settings settings) {
   if (!is_loopback(settings.server.host) && settings.server.api_key.empty()) {
     spdlog::warn("{} is open to everyone who can reach it (--allow-anonymous)", settings.server.host);
   }
-  const bool is_v6 =
-      settings.server.host.find(':') != std::string::npos && !settings.server.host.starts_with('[');
-  fmt::print("hedge: listening on http://{}{}{}:{}\n", is_v6 ? "[" : "", settings.server.host,
-             is_v6 ? "]" : "", server->port());
-  std::fflush(stdout);
-  serve_until_signal(*server, signals);
+  server->attach({stack->engine.get(), stack->upstream.get(), stack->router.get(), stack->store.get(),
+                  stack->recorder.get(), settings.engine.slots + settings.engine.queue_max});
+  serve_until_signal(*server, running, signals);
   return {};
 }
 
