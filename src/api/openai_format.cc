@@ -39,13 +39,18 @@ OrderedJson usage_json(const chat::Usage& usage) {
 OrderedJson timings_json(const chat::Usage& usage) {
   const auto per_second = [](int tokens, double ms) { return ms > 0 ? tokens * 1000.0 / ms : 0.0; };
   const int evaluated = std::max(0, usage.prompt_tokens - usage.cached_tokens);
-  return {{"cache_n", usage.cached_tokens},
-          {"prompt_n", evaluated},
-          {"prompt_ms", usage.prefill_ms},
-          {"prompt_per_second", per_second(evaluated, usage.prefill_ms)},
-          {"predicted_n", usage.completion_tokens},
-          {"predicted_ms", usage.decode_ms},
-          {"predicted_per_second", per_second(usage.completion_tokens, usage.decode_ms)}};
+  OrderedJson timings{{"cache_n", usage.cached_tokens},
+                      {"prompt_n", evaluated},
+                      {"prompt_ms", usage.prefill_ms},
+                      {"prompt_per_second", per_second(evaluated, usage.prefill_ms)},
+                      {"predicted_n", usage.completion_tokens},
+                      {"predicted_ms", usage.decode_ms},
+                      {"predicted_per_second", per_second(usage.completion_tokens, usage.decode_ms)}};
+  if (usage.draft_tokens > 0) {
+    timings["draft_n"] = usage.draft_tokens;
+    timings["draft_n_accepted"] = usage.draft_tokens_accepted;
+  }
+  return timings;
 }
 
 class OpenAiFormatter final : public Formatter {

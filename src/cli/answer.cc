@@ -49,6 +49,8 @@ std::string stats_line(const Answer& answer) {
   if (answer.stopped) return fmt::format("stopped after {:.2f} s", answer.total_ms / 1000);
   std::string line = fmt::format("{} tokens", u.completion_tokens);
   if (u.decode_ms > 0) line += fmt::format(" at {:.1f}/s", u.completion_tokens * 1000.0 / u.decode_ms);
+  if (u.draft_tokens > 0)
+    line += fmt::format(" ({} of {} drafted ones accepted)", u.draft_tokens_accepted, u.draft_tokens);
   line += fmt::format("; prompt of {}", u.prompt_tokens);
   if (u.cached_tokens > 0) line += fmt::format(" ({} cached)", u.cached_tokens);
   return line + fmt::format(" read in {:.2f} s; first text after {:.2f} s", u.prefill_ms / 1000,

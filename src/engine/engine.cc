@@ -13,6 +13,7 @@
 
 #include "base/utf8.h"
 #include "engine/sequence.h"
+#include "engine/speculation.h"
 #include "model/model.h"
 #include "model/prefault.h"
 
@@ -27,6 +28,8 @@ constexpr size_t kSharedPrefixMin = 32;
 constexpr size_t kHealTokensMax = 8;
 // No sane model comes near it; what lies beyond, NaN included, comes from broken weights.
 constexpr float kLogitMax = 1e30f;
+// Tokens that a sequence's index takes in at once: a step waits for less than half a millisecond.
+constexpr size_t kIndexedMax = 2048;
 // How long the engine waits before it looks again at sequences whose consumers lag.
 constexpr Milliseconds kLagPoll{5};
 
@@ -49,7 +52,7 @@ class EngineImpl final : public Engine {
  public:
   EngineImpl(std::unique_ptr<model::Model> model, std::unique_ptr<model::Prefault> prefault,
              std::unique_ptr<text::Tokenizer> tokenizer, std::unique_ptr<text::PromptFormat> format,
-             const Options& options, int context, model::KvType kv_type)
+             const Options& options, int context, model::KvType kv_type, Speculate speculate)
       : model_(std::move(model)),
         prefault_(std::move(prefault)),
         tokenizer_(std::move(tokenizer)),
@@ -57,6 +60,8 @@ class EngineImpl final : public Engine {
         options_(options),
         context_(static_cast<size_t>(context)),
         kv_type_(kv_type),
+        speculate_(speculate),
+        speculation_(speculate),
         scratch_(static_cast<size_t>(model_->config().vocab)) {
     info_.name = "local";
     info_.model =
@@ -73,11 +78,15 @@ class EngineImpl final : public Engine {
       HEDGE_TRY_SET(slot.cache, model::KvCache::create(model_->config(), info_.context_tokens, kv_type_));
       slot.tokens.reserve(context_);
       slots_.push_back(std::move(slot));
+      if (speculate_ != Speculate::kOff) drafters_.push_back(std::make_unique<Drafter>(context_));
     }
-    const int rows = options_.prefill_chunk + options_.slots;
-    forward_ = model_->make_forward(rows, options_.slots, info_.context_tokens);
+    const int outputs = std::max(options_.slots, static_cast<int>(model::kDecodeRowsMax));
+    const int rows = options_.prefill_chunk + outputs;
+    forward_ = model_->make_forward(rows, outputs, info_.context_tokens);
     rows_.reserve(static_cast<size_t>(rows));
     outputs_.reserve(static_cast<size_t>(rows));
+    plan_.reserve(static_cast<size_t>(options_.slots));
+    drafts_.reserve(static_cast<size_t>(options_.slots));
     running_.reserve(static_cast<size_t>(options_.slots));
     thread_ = std::thread([this] { loop(); });
     return {};
@@ -221,6 +230,13 @@ class EngineImpl final : public Engine {
 
   // ---- on the engine thread ----
 
+  // A sequence's part of the batch.
+  struct Planned {
+    Sequence* sequence;
+    size_t first_row, rows;
+    size_t outputs;  // of the last rows
+  };
+
   void loop() {
     while (true) {
       {
@@ -271,6 +287,7 @@ class EngineImpl final : public Engine {
     Slot& slot = slots_[static_cast<size_t>(sequence.slot)];
     slot.busy = false;
     slot.last_used = ++use_clock_;
+    if (sequence.drafter) drafters_.push_back(std::move(sequence.drafter));
   }
 
   void admit() {
@@ -285,6 +302,11 @@ class EngineImpl final : public Engine {
         active_ = static_cast<int>(running_.size()) + 1;
       }
       place(*sequence);
+      if (!drafters_.empty()) {
+        sequence->drafter = std::move(drafters_.back());
+        drafters_.pop_back();
+        sequence->drafter->begin(sequence->prompt_tokens);
+      }
       send(*sequence, chat::Started{info_.name, info_.model, static_cast<int>(sequence->prompt_tokens),
                                     static_cast<int>(sequence->cached_tokens)});
       running_.push_back(std::move(sequence));
@@ -341,20 +363,23 @@ class EngineImpl final : public Engine {
     counters_.cached_tokens += prefix;
   }
 
-  // Every decode whose consumer keeps up, then prompt pieces. Two batches, so that an answer does not depend
-  // on what else runs (model::Mode). False when there was nothing to run.
+  // Every decode whose consumer keeps up, with drafts behind it where they pay, then prompt pieces. Two
+  // batches, so that an answer does not depend on what else runs (model::Mode). False when there was nothing
+  // to run.
   bool step() {
     begin_batch();
     for (std::unique_ptr<Sequence>& sequence : running_) {
-      if (!sequence->prefilling() && !sequence->ticket->events.full()) add_rows(*sequence, 1);
+      if (!sequence->prefilling() && !sequence->ticket->events.full()) plan_decode(*sequence);
     }
+    speculation_.plan(drafts_);
+    for (size_t i = 0; i < plan_.size(); ++i) add_decode_rows(plan_[i], drafts_[i].rows);
     const bool decoded = run_batch(model::Mode::kDecode);
     begin_batch();
     size_t room = prompt_room(decoded);
     for (std::unique_ptr<Sequence>& sequence : running_) {
       if (!sequence->prefilling() || room == 0) continue;
       const size_t count = std::min(room, sequence->tokens.size() - sequence->computed);
-      add_rows(*sequence, count);
+      add_prompt_rows(*sequence, count);
       room -= count;
     }
     return run_batch(model::Mode::kPrompt) || decoded;
@@ -374,6 +399,7 @@ class EngineImpl final : public Engine {
     rows_.clear();
     outputs_.clear();
     plan_.clear();
+    drafts_.clear();
   }
 
   bool run_batch(model::Mode mode) {
@@ -390,43 +416,109 @@ class EngineImpl final : public Engine {
       const double now = seconds / static_cast<double>(rows_.size());
       row_seconds_ = row_seconds_ <= 0 ? now : 0.75 * row_seconds_ + 0.25 * now;
     }
-    size_t output = 0;
-    size_t prefill_rows = 0;
+    count_batch(mode, seconds);
+    const auto chosen_from = SteadyClock::now();
+    size_t generated = 0;
     for (const Planned& planned : plan_) {
       Sequence& sequence = *planned.sequence;
-      Slot& slot = slots_[static_cast<size_t>(sequence.slot)];
-      const bool was_prefill = sequence.prefilling();
-      slot.tokens.insert(slot.tokens.end(), sequence.tokens.begin() + static_cast<long>(sequence.computed),
-                         sequence.tokens.begin() + static_cast<long>(sequence.computed + planned.rows));
-      sequence.computed += planned.rows;
-      if (was_prefill) {
-        prefill_rows += planned.rows;
+      if (mode == model::Mode::kPrompt) {
         sequence.prefill_ms += seconds * 1000;
-      }
-      if (planned.has_output) {
-        if (was_prefill) sequence.decode_start = SteadyClock::now();
-        generate(sequence, {logits + output * vocab, vocab});
-        ++output;
+        take_over(sequence, planned.rows);
+        if (planned.outputs == 0) continue;
+        sequence.decode_start = SteadyClock::now();
+        generate(sequence, {logits, vocab});
+        logits += vocab;
+      } else {
+        generated += verify(planned, {logits, planned.outputs * vocab});
+        logits += planned.outputs * vocab;
       }
     }
-    {
-      std::lock_guard lock(bell_->mutex);
-      ++counters_.steps;
-      (prefill_rows > 0 ? counters_.prefill_seconds : counters_.decode_seconds) += seconds;
-    }
+    if (mode == model::Mode::kDecode)
+      speculation_.observe(plan_.size(), rows_.size(), generated, seconds, seconds_since(chosen_from));
     std::erase_if(running_, [](const std::unique_ptr<Sequence>& s) { return !s->ticket; });
+    for (const std::unique_ptr<Sequence>& sequence : running_) read_index(*sequence);
     return true;
   }
 
-  void add_rows(Sequence& sequence, size_t count) {
+  void count_batch(model::Mode mode, double seconds) {
+    std::lock_guard lock(bell_->mutex);
+    ++counters_.steps;
+    if (mode == model::Mode::kPrompt) {
+      counters_.prefill_seconds += seconds;
+      return;
+    }
+    counters_.decode_seconds += seconds;
+    counters_.draft_tokens += rows_.size() - plan_.size();
+  }
+
+  // The next tokens' keys and values are in the slot.
+  void take_over(Sequence& sequence, size_t count) {
     Slot& slot = slots_[static_cast<size_t>(sequence.slot)];
+    const auto first = sequence.tokens.begin() + static_cast<long>(sequence.computed);
+    slot.tokens.insert(slot.tokens.end(), first, first + static_cast<long>(count));
+    sequence.computed += count;
+  }
+
+  void read_index(Sequence& sequence) {
+    if (!sequence.drafter) return;
+    // A prompt together with its keys and values: what is known later is not needed sooner.
+    const size_t known = sequence.prefilling() ? sequence.computed : sequence.tokens.size();
+    sequence.drafter->read(std::span(sequence.tokens).first(known), kIndexedMax);
+  }
+
+  // Generates from the last token's row, and from each draft's as long as the draft is what was chosen. The
+  // slot never learns of the other drafts: their places are written anew.
+  size_t verify(const Planned& planned, std::span<float> logits) {
+    Sequence& sequence = *planned.sequence;
+    const size_t vocab = logits.size() / planned.outputs;
+    size_t generated = 0;
+    for (bool right = true; right && generated < planned.rows;) {
+      take_over(sequence, 1);
+      generate(sequence, logits.subspan(generated * vocab, vocab));
+      ++generated;
+      right = sequence.ticket && !sequence.ticket->cancelled.load() && generated < planned.rows &&
+              rows_[planned.first_row + generated].token == sequence.tokens.back();
+      if (right) {
+        ++sequence.draft_tokens_accepted;
+        std::lock_guard lock(bell_->mutex);
+        ++counters_.draft_tokens_accepted;
+      }
+    }
+    return generated;
+  }
+
+  void plan_decode(Sequence& sequence) {
+    plan_.push_back({&sequence, 0, 0, 0});
+    size_t rows_max = 0;
+    if (sequence.drafter && sequence.must.empty() && sequence.drafter->has_draft(sequence.tokens))
+      rows_max = std::min(sequence.left() - 1, Ticket::kEventsMax - 1 - sequence.ticket->events.size());
+    drafts_.push_back({sequence.drafter.get(), rows_max});
+  }
+
+  void add_decode_rows(Planned& planned, size_t drafts) {
+    Sequence& sequence = *planned.sequence;
+    model::KvCache* cache = slots_[static_cast<size_t>(sequence.slot)].cache.get();
+    planned.first_row = rows_.size();
+    planned.rows = planned.outputs = 1 + drafts;
+    for (size_t i = 0; i <= drafts; ++i) {
+      const int32_t token =
+          i == 0 ? sequence.tokens[sequence.computed] : sequence.drafter->draft(sequence.tokens, i - 1);
+      outputs_.push_back(static_cast<int>(rows_.size()));
+      rows_.push_back({token, static_cast<int>(sequence.computed + i), cache});
+    }
+    sequence.draft_tokens += drafts;
+  }
+
+  void add_prompt_rows(Sequence& sequence, size_t count) {
+    Slot& slot = slots_[static_cast<size_t>(sequence.slot)];
+    const size_t first_row = rows_.size();
     for (size_t i = 0; i < count; ++i) {
       const size_t position = sequence.computed + i;
       rows_.push_back({sequence.tokens[position], static_cast<int>(position), slot.cache.get()});
     }
     const bool has_output = sequence.computed + count == sequence.tokens.size();
     if (has_output) outputs_.push_back(static_cast<int>(rows_.size()) - 1);
-    plan_.push_back({&sequence, count, has_output});
+    plan_.push_back({&sequence, first_row, count, has_output ? size_t{1} : size_t{0}});
   }
 
   void generate(Sequence& sequence, std::span<float> logits) {
@@ -505,6 +597,8 @@ class EngineImpl final : public Engine {
     // The end token is no part of the answer, and no log-probability is sent for it.
     const bool has_end = sequence.generated() > 0 && tokenizer_->is_end_of_generation(sequence.tokens.back());
     done.usage.completion_tokens = static_cast<int>(sequence.answered()) - (has_end ? 1 : 0);
+    done.usage.draft_tokens = static_cast<int>(sequence.draft_tokens);
+    done.usage.draft_tokens_accepted = static_cast<int>(sequence.draft_tokens_accepted);
     done.usage.prefill_ms = sequence.prefill_ms;
     done.usage.decode_ms = seconds_since(sequence.decode_start) * 1000;
     const std::shared_ptr<Ticket> ticket = sequence.ticket;
@@ -523,12 +617,6 @@ class EngineImpl final : public Engine {
     sequence.ticket.reset();
   }
 
-  struct Planned {
-    Sequence* sequence;
-    size_t rows;
-    bool has_output;
-  };
-
   const std::unique_ptr<model::Model> model_;
   const std::unique_ptr<model::Prefault> prefault_;
   const std::unique_ptr<text::Tokenizer> tokenizer_;
@@ -536,6 +624,7 @@ class EngineImpl final : public Engine {
   const Options options_;
   const size_t context_;
   const model::KvType kv_type_;
+  const Speculate speculate_;
   chat::BackendInfo info_;
   std::vector<int32_t> end_tokens_;
 
@@ -553,6 +642,9 @@ class EngineImpl final : public Engine {
   std::vector<model::Row> rows_;
   std::vector<int> outputs_;
   std::vector<Planned> plan_;
+  std::vector<DraftPlan> drafts_;                   // of plan_, in its order
+  std::vector<std::unique_ptr<Drafter>> drafters_;  // of no sequence
+  Speculation speculation_;
   SamplerScratch scratch_;
   uint64_t use_clock_ = 0;
   double row_seconds_ = 0;  // what a prompt row took lately
@@ -583,6 +675,7 @@ Status check(const Options& options) {
 Result<std::unique_ptr<Engine>> Engine::load(const std::string& path, const Options& options) {
   HEDGE_TRY(check(options));
   HEDGE_TRY_SET(const model::KvType kv_type, model::parse_kv_type(options.kv_type));
+  HEDGE_TRY_SET(const Speculate speculate, parse_speculate(options.speculation));
   HEDGE_TRY_SET(std::unique_ptr<model::Model> model, model::Model::load(path, options.threads));
   auto prefault = std::make_unique<model::Prefault>(model->weights());
   HEDGE_TRY_SET(std::unique_ptr<text::Tokenizer> tokenizer, text::Tokenizer::load(model->file()));
@@ -601,7 +694,7 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::string& path, const Opti
                                                        std::to_string(context) + " were asked for");
   }
   auto engine = std::make_unique<EngineImpl>(std::move(model), std::move(prefault), std::move(tokenizer),
-                                             std::move(format), options, context, kv_type);
+                                             std::move(format), options, context, kv_type, speculate);
   HEDGE_TRY(engine->begin());
   return std::unique_ptr<Engine>(std::move(engine));
 }

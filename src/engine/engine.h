@@ -20,14 +20,15 @@ struct Config;
 namespace hedge::engine {
 
 struct Options {
-  int threads = 0;             // 0: all cores this process may use
-  int context_tokens = 0;      // per request; 0: the model's own, at most 4096
-  int slots = 4;               // sequences decoded together
-  std::string kv_type = "q8";  // of the KV cache: "q8" or "f16" (model/kv_cache.h)
-  int queue_max = 32;          // requests that wait for a slot; more get kExhausted
-  int prefill_chunk = 256;     // most prompt rows per step
-  int prefill_budget_ms = 30;  // beside running answers only so many rows as take about this long
-  std::string alias;           // served model name; empty: the file's name without folder and ".gguf"
+  int threads = 0;                   // 0: all cores this process may use
+  int context_tokens = 0;            // per request; 0: the model's own, at most 4096
+  int slots = 4;                     // sequences decoded together
+  std::string kv_type = "q8";        // of the KV cache: "q8" or "f16" (model/kv_cache.h)
+  int queue_max = 32;                // requests that wait for a slot; more get kExhausted
+  int prefill_chunk = 256;           // most prompt rows per step
+  int prefill_budget_ms = 30;        // beside running answers only so many rows as take about this long
+  std::string speculation = "auto";  // "auto", "off" or "always" (engine/speculation.h)
+  std::string alias;                 // served model name; empty: the file's name without folder and ".gguf"
 };
 
 // Totals since start, for /metrics. A copy, consistent enough for counters.
@@ -38,6 +39,8 @@ struct Counters {
   uint64_t prompt_tokens = 0;
   uint64_t cached_tokens = 0;
   uint64_t completion_tokens = 0;
+  uint64_t draft_tokens = 0;
+  uint64_t draft_tokens_accepted = 0;
   double prefill_seconds = 0;
   double decode_seconds = 0;
   uint64_t steps = 0;

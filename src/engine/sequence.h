@@ -2,6 +2,7 @@
 // once admitted; the Ticket is what it shares with the consumer.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -16,6 +17,7 @@
 #include "chat/backend.h"
 #include "chat/stop_filter.h"
 #include "engine/sampler.h"
+#include "engine/speculation.h"
 #include "text/tokenizer.h"
 
 namespace hedge::engine {
@@ -109,9 +111,15 @@ struct Sequence {
 
   size_t healed = 0;  // tokens that only spelled again what stood
 
+  std::unique_ptr<Drafter> drafter{};  // null without speculation
+  size_t draft_tokens = 0, draft_tokens_accepted = 0;
+
   size_t generated() const { return tokens.size() - prompt_tokens; }
   size_t answered() const { return generated() - healed; }
-  bool spent() const { return answered() >= generated_max || generated() >= generated_room; }
+  size_t left() const {  // tokens that may still be generated
+    return std::min(generated_max - std::min(generated_max, answered()), generated_room - generated());
+  }
+  bool spent() const { return left() == 0; }
   bool prefilling() const { return computed + 1 < tokens.size() || generated() == 0; }
 };
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <memory>
 #include <numeric>
+#include <span>
 #include <vector>
 
 #include "kernels/dispatch.h"
@@ -427,6 +428,101 @@ TEST(Forward, EightBitDecodesAreTheSameBits) {
         if (first.empty()) first = got;
         EXPECT_EQ(got, first) << spec.architecture << ", threads " << threads << ", sequences " << sequences;
       }
+    }
+  }
+}
+
+// Logits of the rows `tokens` at `position` onwards of one cache, in one decode batch. `beside`: another
+// sequence's row that stands before them.
+Logits decode(Forward& forward, KvCache& cache, size_t vocab, std::span<const int32_t> tokens,
+              size_t position, const Row* beside = nullptr) {
+  std::vector<Row> rows;
+  if (beside != nullptr) rows.push_back(*beside);
+  std::vector<int> outputs;
+  for (const int32_t token : tokens) {
+    outputs.push_back(static_cast<int>(rows.size()));
+    rows.push_back({token, static_cast<int>(position++), &cache});
+  }
+  forward.run(rows, outputs, Mode::kDecode);
+  const float* logits = forward.logits(0, static_cast<int>(tokens.size()));
+  Logits all;
+  for (size_t i = 0; i < tokens.size(); ++i) all.emplace_back(logits + i * vocab, logits + (i + 1) * vocab);
+  return all;
+}
+
+void prefill(Forward& forward, KvCache& cache, std::span<const int32_t> tokens) {
+  constexpr size_t kRows = 64;
+  for (size_t begin = 0; begin < tokens.size(); begin += kRows) {
+    std::vector<Row> rows;
+    for (size_t i = begin; i < std::min(tokens.size(), begin + kRows); ++i)
+      rows.push_back({tokens[i], static_cast<int>(i), &cache});
+    forward.run(rows, {}, Mode::kPrompt);
+  }
+}
+
+// What speculation rests on: up to kDecodeRowsMax rows of one sequence give the bits of as many single steps,
+// whatever rejected drafts have left at their positions.
+void expect_drafts_are_steps(Machine& machine, const kernels::Table& table, KvType type, size_t prompt) {
+  constexpr size_t kSteps = 16;
+  const std::vector<int32_t> tokens = some_tokens(prompt + kSteps);
+  const std::vector<int32_t> wrong = some_tokens(kDecodeRowsMax, 99);
+  const auto forward = machine.forward(table);
+  const auto single = machine.cache(type), drafted = machine.cache(type), other = machine.cache(type);
+  for (KvCache* cache : {single.get(), drafted.get(), other.get()})
+    prefill(*forward, *cache, std::span(tokens).first(prompt));
+  Logits expected;
+  for (size_t i = prompt; i < tokens.size(); ++i)
+    expected.push_back(decode(*forward, *single, machine.vocab(), {&tokens[i], 1}, i).front());
+  const Row beside{tokens[prompt], static_cast<int>(prompt), other.get()};
+  size_t batch = 0;
+  for (size_t position = prompt; position < tokens.size(); ++batch) {
+    const size_t rows = std::min(batch % kDecodeRowsMax + 1, tokens.size() - position);
+    const bool has_beside = batch % 3 == 1 && rows < kDecodeRowsMax;
+    decode(*forward, *drafted, machine.vocab(), std::span(wrong).first(1 + batch * 5 % kDecodeRowsMax),
+           position);
+    const Logits got = decode(*forward, *drafted, machine.vocab(), std::span(tokens).subspan(position, rows),
+                              position, has_beside ? &beside : nullptr);
+    for (size_t i = 0; i < rows; ++i) {
+      ASSERT_EQ(got[i], expected[position + i - prompt])
+          << "row " << i << " of " << rows << " at position " << position;
+    }
+    position += rows;
+  }
+}
+
+TEST_F(ForwardLevels, DraftRowsOfOneSequenceAreSingleSteps) {
+  for (TinySpec spec : both_architectures()) {
+    spec.dim = 256;  // the blocks of the K types
+    spec.ffn_dim = 256;
+    for (size_t i = 0; i < quant::kTypeCount; ++i) {
+      spec.type = static_cast<quant::Type>(i);
+      const quant::TypeInfo& info = quant::info(spec.type);
+      if (info.quantize == nullptr) continue;
+      if (spec.gemma() && spec.type != quant::Type::kQ4_K && spec.type != quant::Type::kQ8_0) continue;
+      spec.head_dim = i % 2 == 0 ? 32 : 48;  // a multiple of the group, and one that is padded
+      spec.heads = i % 2 == 0 ? 8 : 16;
+      Machine machine(spec, 1 + static_cast<int>(i % 3));
+      for_levels([&](const kernels::Table& table) {
+        for (const KvType type : {KvType::kF16, KvType::kQ8}) {
+          SCOPED_TRACE(spec.architecture + " " + std::string(info.name) + ", KV " +
+                       std::string(kv_type_name(type)));
+          expect_drafts_are_steps(machine, table, type, 55);  // across the first block of positions
+        }
+      });
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// Across two pieces of attention's work.
+TEST(Forward, DraftRowsFarIntoTheContextAreSingleSteps) {
+  for (TinySpec spec : both_architectures()) {
+    spec.context = 1100;
+    spec.type = quant::Type::kQ8_0;
+    Machine machine(spec, 2);
+    for (const KvType type : {KvType::kF16, KvType::kQ8}) {
+      SCOPED_TRACE(spec.architecture + ", KV " + std::string(kv_type_name(type)));
+      expect_drafts_are_steps(machine, kernels::active(), type, 1010);
     }
   }
 }

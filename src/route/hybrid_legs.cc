@@ -117,6 +117,8 @@ void HybridStream::close_leg(const chat::Usage* reported) {
   if (reported != nullptr) {
     usage_.prefill_ms += reported->prefill_ms;
     usage_.decode_ms += reported->decode_ms;
+    usage_.draft_tokens += reported->draft_tokens;
+    usage_.draft_tokens_accepted += reported->draft_tokens_accepted;
   }
   // The prompt is that of the backend which began the answer; later ones read the answer's start as well.
   const bool contributed = reported != nullptr || leg_.tokens > 0;

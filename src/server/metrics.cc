@@ -55,6 +55,9 @@ void write_engine(Writer& out, const engine::Counters& engine) {
   out.counter("hedge_prompt_tokens_cached_total", "Of these, found in the KV cache.", engine.cached_tokens);
   out.counter("hedge_completion_tokens_total", "Tokens that the local engine generated.",
               engine.completion_tokens);
+  out.counter("hedge_draft_tokens_total", "Tokens that were drafted and verified (speculation).",
+              engine.draft_tokens);
+  out.counter("hedge_draft_tokens_accepted_total", "Of these, found right.", engine.draft_tokens_accepted);
   out.counter("hedge_prefill_seconds_total", "Time spent on prompts.", engine.prefill_seconds);
   out.counter("hedge_decode_seconds_total", "Time spent on generating.", engine.decode_seconds);
   out.counter("hedge_engine_steps_total", "Batches that the engine ran.", engine.steps);

@@ -250,6 +250,12 @@ void add_run(CLI::App& app, Action& chosen) {
       ->transform(in_range(0, 1 << 20))
       ->capture_default_str();
   add_kv_type(*command, options->engine.kv_type);
+  command
+      ->add_option("--speculation", options->engine.speculation,
+                   "Verify several repeated tokens at once, where it pays; the answer is the same")
+      ->type_name("MODE")
+      ->check(CLI::IsMember({"auto", "off"}))
+      ->capture_default_str();
   command->add_flag("--raw", options->raw, "Continue the text as it is, without chat template");
   command->add_flag("--ignore-eos", options->ignore_eos,
                     "Go on past the end of the answer, up to --max-tokens");

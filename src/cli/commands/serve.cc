@@ -252,6 +252,9 @@ void add_serve(CLI::App& app, Action& chosen) {
          [](Settings& s) -> int& { return s.engine.context_tokens; });
   text("--kv-type", "TYPE", "How the KV cache is stored: q8, or f16 with twice the memory (default q8)",
        [](Settings& s) -> std::string& { return s.engine.kv_type; });
+  text("--speculation", "MODE",
+       "Verify several repeated tokens at once: auto, where it pays, or off (default auto)",
+       [](Settings& s) -> std::string& { return s.engine.speculation; });
   number("--slots", 1, 64, "Requests decoded together (default 4)",
          [](Settings& s) -> int& { return s.engine.slots; });
   text("--log-level", "LEVEL", "trace, debug, info, warn, error or off (default info)",
