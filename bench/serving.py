@@ -35,13 +35,13 @@ ANSWER_S = 600
 class Server:
     """A server of one of the two programs, on a port of its own."""
 
-    def __init__(self, arguments, name, model, slots, context):
+    def __init__(self, arguments, name, model, slots, context, flags=()):
         self.name = name
         self.folder = tempfile.TemporaryDirectory()
         port = 0
         if name == "hedge":
             command = [arguments.hedge, "serve", "-m", model, "-t", str(arguments.threads), "-c", str(context), "--slots",
-                       str(slots), "--port", "0", "--data-dir", self.folder.name]
+                       str(slots), "--port", "0", "--data-dir", self.folder.name, *flags]
         else:
             port = free_port()
             command = [common.llama_program(arguments.llama_dir, "llama-server"), "-m", model, "-t",

@@ -93,6 +93,18 @@ TEST(OpenAiFormat, WholeChat) {
   EXPECT_EQ(body, expected);
 }
 
+TEST(OpenAiFormat, TimingsCountDrafts) {
+  auto formatter = kOpenAiChat.make_formatter(call_for(kOpenAiChat, Json::object()), kHead);
+  formatter->add(0, Started{"local", "smol", 10, 4});
+  Done end = done();
+  end.usage.draft_tokens = 7;
+  end.usage.draft_tokens_accepted = 2;
+  formatter->add(0, end);
+  const Json timings = Json::parse(formatter->body())["timings"];
+  EXPECT_EQ(timings["draft_n"], 7);
+  EXPECT_EQ(timings["draft_n_accepted"], 2);
+}
+
 TEST(OpenAiFormat, StreamedChat) {
   auto formatter = kOpenAiChat.make_formatter(call_for(kOpenAiChat, {{"stream", true}}), kHead);
   std::string stream = formatter->add(0, Started{"local", "smol", 10, 4});

@@ -19,10 +19,10 @@ struct Usage {
   int prompt_tokens = 0;
   int cached_tokens = 0;  // of the prompt, found in the KV cache
   int completion_tokens = 0;
-  int draft_tokens = 0;           // tokens of the answer that were guessed ahead and then verified
-  int draft_tokens_accepted = 0;  // of these, right
   double prefill_ms = 0;
   double decode_ms = 0;
+  int draft_tokens = 0;           // proposed by speculation and verified
+  int draft_tokens_accepted = 0;  // of these, right
 };
 
 struct TokenLogprob {

@@ -28,7 +28,7 @@ constexpr uint64_t kFreshBatches = 512;
 constexpr double kCreditShare = 128;
 constexpr double kCreditMax = 2;
 constexpr double kWinsMax = 8;
-// A batch that took longer than this times what is known of its size was disturbed: not the draft's fault.
+// So much longer than known may a batch take before the rest is put down to something else.
 constexpr double kInterferenceMax = 1.25;
 // Expected winnings below this are noise.
 constexpr double kGainMin = 1.03;
@@ -184,21 +184,19 @@ void Speculation::observe(size_t sequences, size_t rows, size_t tokens, double b
   if (policy_ != Speculate::kAuto || rows > model::kDecodeRowsMax || tokens == 0) return;
   const double each = choose_seconds / static_cast<double>(tokens);
   choose_seconds_ += (each - choose_seconds_) * (choose_seconds_ > 0 ? kFollowUp : 1);
+  const bool drafted = rows > sequences;
+  const double step_seconds = drafted ? costs_.of(sequences) : 0;
   costs_.observe(rows, batch_seconds);
-  if (rows == sequences) {
+  if (!drafted) {
     drafts_in_a_row_ = 0;
     if (account_ < kCreditMax) account_ = std::min(kCreditMax, account_ + 1 / kCreditShare);
   } else {
     ++drafts_in_a_row_;
-    book(sequences, rows, tokens, batch_seconds);
+    // A batch that took much longer than is known of its size was disturbed: not the draft's fault.
+    const double spent = std::min(batch_seconds, kInterferenceMax * costs_.of(rows));
+    account_ += static_cast<double>(tokens) / static_cast<double>(sequences) - spent / step_seconds;
+    account_ = std::min(account_, kWinsMax);
   }
-}
-
-void Speculation::book(size_t sequences, size_t rows, size_t tokens, double seconds) {
-  const double step = costs_.of(sequences);
-  const double spent = std::min(seconds, kInterferenceMax * costs_.of(rows));
-  account_ += static_cast<double>(tokens) / static_cast<double>(sequences) - spent / step;
-  account_ = std::min(account_, kWinsMax);
 }
 
 }  // namespace hedge::engine

@@ -91,9 +91,9 @@ struct DraftPlan {
   size_t rows = 0;         // set by Speculation::plan()
 };
 
-// Decides for the whole batch. Over all of the engine's life it loses at most two steps and one part in
-// kCreditShare of the time, however wrong its estimates are: what drafts win and lose is booked, and nothing
-// is drafted while the account is in the red.
+// Decides for the whole batch. However wrong its estimates are, over the engine's life it loses about two
+// steps and one part in 128 of the time at most: what drafts win and lose is booked, and nothing is drafted
+// while the account is in the red.
 class Speculation {
  public:
   explicit Speculation(Speculate policy) : policy_(policy) {}
@@ -107,7 +107,6 @@ class Speculation {
  private:
   bool may_draft(size_t sequences) const;
   double tokens_per_second(size_t rows, double tokens) const;
-  void book(size_t sequences, size_t rows, size_t tokens, double seconds);
 
   const Speculate policy_;
   BatchCosts costs_;

@@ -177,6 +177,31 @@ TEST(Speculation, RowsGoWhereTheyCountMost) {
   EXPECT_EQ(plans[2].rows, 0u);
 }
 
+// What was measured long ago is no longer known, in whatever order the numbers of sequences come.
+TEST(Speculation, ForgetsWhatBatchesCost) {
+  const std::vector<int32_t> tokens(50, 1);
+  Drafter drafter(100);
+  drafter.begin(0);
+  drafter.read(tokens, 100);
+  Speculation speculation(Speculate::kAuto);
+  const auto step = [&](size_t sequences) {
+    std::vector<DraftPlan> plans(sequences, DraftPlan{&drafter, 4});
+    speculation.plan(plans);
+    size_t rows = sequences;
+    for (const DraftPlan& plan : plans) rows += plan.rows;
+    speculation.observe(sequences, rows, rows, 1 + 0.1 * static_cast<double>(rows - 1), 0.01);
+    return rows - sequences;
+  };
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(step(1), 0u);
+  EXPECT_GT(step(1), 0u);
+  for (int i = 0; i < 505; ++i) step(2);
+  for (int i = 0; i < 20; ++i) step(1);
+  for (int i = 0; i < 600; ++i) step(3);
+  EXPECT_EQ(step(1), 0u);  // measured anew first
+  for (int i = 0; i < 3; ++i) step(1);
+  EXPECT_GT(step(1), 0u);
+}
+
 TEST(Speculation, TheBatchStaysWithinItsRows) {
   const std::vector<int32_t> tokens(50, 1);
   Drafter drafter(100);

@@ -1,5 +1,6 @@
 #include "engine/suffix_automaton.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <limits>
@@ -20,7 +21,7 @@ constexpr int kRefreshedMax = 16;
 SuffixAutomaton::SuffixAutomaton(size_t tokens_max)
     : tokens_max_(tokens_max),
       states_(2 * tokens_max + 1),
-      edges_(std::bit_ceil(4 * tokens_max + 2)),
+      edges_(std::bit_ceil(4 * std::max<size_t>(tokens_max, 1))),
       shift_(64 - static_cast<unsigned>(std::countr_zero(edges_.size()))) {
   HEDGE_CHECK(tokens_max < size_t{1} << 28);
   add_state(0, kNone, 0);

@@ -584,6 +584,16 @@ TEST(Router, ABreakerThatOpensInMidAnswerKeepsItLocal) {
   EXPECT_EQ(answer.reasons(), "forced upstream.unavailable");
 }
 
+TEST(Router, DraftsAreReported) {
+  Script local = words(kParis);
+  local.usage.draft_tokens = 6;
+  local.usage.draft_tokens_accepted = 4;
+  Pair pair(local, upstream_words({"no"}));
+  const Answer answer = pair.answer(ask());
+  EXPECT_EQ(answer.done->usage.draft_tokens, 6);
+  EXPECT_EQ(answer.done->usage.draft_tokens_accepted, 4);
+}
+
 TEST(Router, BudgetIsReservedSettledAndKeptAcrossARestart) {
   Policy policy;
   policy.upstream_tokens_per_day = 1000;

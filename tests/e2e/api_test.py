@@ -198,6 +198,17 @@ class SmallEndpoints(unittest.TestCase):
     def test_health(self):
         self.assertEqual(_server.get("/health").json, {"status": "ok"})
 
+    def test_speculation_is_counted(self):
+        before = _server.metrics()
+        answer = _server.chat("Repeat: " + "one two three four five six seven eight. " * 8, max_tokens=120, ignore_eos=True)
+        after = _server.metrics()
+        timings = answer.json["timings"]
+        drafted = after["hedge_draft_tokens_total"] - before["hedge_draft_tokens_total"]
+        accepted = after["hedge_draft_tokens_accepted_total"] - before["hedge_draft_tokens_accepted_total"]
+        self.assertEqual(drafted, timings.get("draft_n", 0))
+        self.assertEqual(accepted, timings.get("draft_n_accepted", 0))
+        self.assertLessEqual(accepted, drafted)
+
     def test_metrics_count_what_happens(self):
         before = _server.metrics()
         answer = _server.chat("Hi", max_tokens=5, ignore_eos=True)
