@@ -5,7 +5,7 @@
               of all answers together
     prefix    --prefix-clients clients at once whose prompts share their first --prefix tokens: time until all have answered
     gaps      one client's answer while another sends a prompt of --long tokens: 99th and 50th percentile of the time
-              between two of its tokens while that prompt is read
+              between two of its tokens while that prompt is read; without speculation, whose tokens come several at once
     idle      wake-ups per second of all threads of the server with nothing to do
 
 The servers run in turn, round by round; each scene starts a fresh server, so that nothing is cached but what the scene
@@ -36,6 +36,7 @@ class Server:
     """A server of one of the two programs, on a port of its own."""
 
     def __init__(self, arguments, name, model, slots, context, flags=()):
+        """flags: for hedge alone."""
         self.name = name
         self.folder = tempfile.TemporaryDirectory()
         port = 0
@@ -178,7 +179,7 @@ def scene_prefix(arguments, name, model, vocabulary):
 def scene_gaps(arguments, name, model, vocabulary):
     """99th over 50th percentile, and both in ms, of the gaps while the long prompt is read."""
     context = arguments.long + 640
-    with Server(arguments, name, model, 2, context) as server:
+    with Server(arguments, name, model, 2, context, ("--speculation", "off")) as server:
         server.complete(prompt(999, 8, vocabulary), 4)
 
         def long_prompt():
