@@ -11,6 +11,8 @@ namespace {
 // A chunk of stored weights for few input rows: large enough to read at memory speed, small enough to share
 // out.
 constexpr size_t kChunkBytes = 64 * 1024;
+// The most rows that a direct kernel reads side by side.
+constexpr size_t kDirectRows = 8;
 
 size_t group_of(quant::Type type) { return kernels::kUnpackedGroup[static_cast<size_t>(type)]; }
 
@@ -87,9 +89,10 @@ MatmulScratch::MatmulScratch(const kernels::Table& table, size_t columns_max) {
 
 size_t chunk_rows(const kernels::Table& table, const Matrix& weights, bool panel, int workers) {
   if (panel && !is_float(weights.type)) return table.panel_rows;
-  const size_t by_bytes = std::max<size_t>(8, kChunkBytes / weights.row_bytes);
-  const size_t by_share = round_up(weights.rows / (static_cast<size_t>(workers) * 4) + 1, 8);
-  return std::max<size_t>(8, std::min(by_bytes, by_share));
+  // Whole steps of the direct kernels.
+  const size_t by_bytes = kChunkBytes / weights.row_bytes / kDirectRows * kDirectRows;
+  const size_t by_share = round_up(weights.rows / (static_cast<size_t>(workers) * 4) + 1, kDirectRows);
+  return std::max(kDirectRows, std::min(by_bytes, by_share));
 }
 
 kernels::Panel fill_panel(const kernels::Table& table, MatmulScratch& scratch, const Matrix& w, size_t first,
