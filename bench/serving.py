@@ -7,6 +7,8 @@
     gaps      one client's answer while another sends a prompt of --long tokens: 99th and 50th percentile of the time
               between two of its tokens while that prompt is read; without speculation, whose tokens come several at once
     idle      wake-ups per second of all threads of the server with nothing to do
+    restart   one client's prompt of --restart tokens: time to the first token when it is computed, when it is in memory,
+              and when the server has been restarted since (Hedge: from disk)
 
 The servers run in turn, round by round; each scene starts a fresh server, so that nothing is cached but what the scene
 itself repeats. Prompts are random token ids, the same for both servers.
@@ -35,14 +37,14 @@ ANSWER_S = 600
 class Server:
     """A server of one of the two programs, on a port of its own."""
 
-    def __init__(self, arguments, name, model, slots, context, flags=()):
+    def __init__(self, arguments, name, model, slots, context, flags=(), data_dir=None):
         """flags: for hedge alone."""
         self.name = name
         self.folder = tempfile.TemporaryDirectory()
         port = 0
         if name == "hedge":
             command = [arguments.hedge, "serve", "-m", model, "-t", str(arguments.threads), "-c", str(context), "--slots",
-                       str(slots), "--port", "0", "--data-dir", self.folder.name, *flags]
+                       str(slots), "--port", "0", "--data-dir", data_dir or self.folder.name, *flags]
         else:
             port = free_port()
             command = [common.llama_program(arguments.llama_dir, "llama-server"), "-m", model, "-t",
@@ -209,9 +211,24 @@ def scene_idle(arguments, name, model, vocabulary):
         return ((server.wake_ups() - before) / 10,)
 
 
+def scene_restart(arguments, name, model, vocabulary):
+    """Milliseconds to the first token: computed, from memory, after a restart."""
+    tokens = prompt(8, arguments.restart, vocabulary)
+    first_token = lambda server: server.complete(tokens, 1)[1][0] * 1000
+    with tempfile.TemporaryDirectory() as folder:
+        with Server(arguments, name, model, 1, arguments.restart + 64, folder) as server:
+            server.complete(prompt(999, 8, vocabulary), 4)
+            computed = first_token(server)
+            memory = min(first_token(server) for _ in range(3))
+        with Server(arguments, name, model, 1, arguments.restart + 64, folder) as server:
+            server.complete(prompt(999, 8, vocabulary), 4)
+            return computed, memory, first_token(server)
+
+
 # What a scene gives, for people.
-UNITS = {"clients": "{:.0f} t/s", "prefix": "{:.2f} s", "gaps": "p99/p50 {0:.2f}, p50 {2:.0f} ms", "idle": "{:.1f} /s"}
-SCENES = {"clients": scene_clients, "prefix": scene_prefix, "gaps": scene_gaps, "idle": scene_idle}
+UNITS = {"restart": "{:.0f} ms, memory {:.1f} ms, restarted {:.1f} ms", "clients": "{:.0f} t/s", "prefix": "{:.2f} s", "gaps": "p99/p50 {0:.2f}, p50 {2:.0f} ms", "idle": "{:.1f} /s"}
+SCENES = {"clients": scene_clients, "prefix": scene_prefix, "gaps": scene_gaps, "idle": scene_idle,
+          "restart": scene_restart}
 
 
 def median_of(runs):
@@ -230,6 +247,7 @@ def main():
     parser.add_argument("--prefix-clients", type=int, default=16)
     parser.add_argument("--prefix", type=int, default=2048)
     parser.add_argument("--long", type=int, default=4096)
+    parser.add_argument("--restart", type=int, default=4000)
     arguments = parser.parse_args()
     common.check_common(arguments)
     wanted = arguments.scenes.split(",")

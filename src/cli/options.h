@@ -38,4 +38,12 @@ inline void add_kv_type(CLI::App& command, std::string& kv_type) {
       ->capture_default_str();
 }
 
+// --kv-memory, for every command that runs an engine.
+inline void add_kv_memory(CLI::App& command, int& kv_memory_mb) {
+  command.add_option("--kv-memory", kv_memory_mb, "MiB of all KV caches; 0: by the machine")
+      ->type_name("N")
+      ->transform(in_range(0, 1 << 24))
+      ->capture_default_str();
+}
+
 }  // namespace hedge::cli

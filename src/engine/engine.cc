@@ -13,16 +13,19 @@
 
 #include "base/utf8.h"
 #include "engine/sequence.h"
+#include "engine/slots.h"
 #include "engine/speculation.h"
 #include "model/model.h"
 #include "model/prefault.h"
+#include "os/cpu.h"
 
 namespace hedge::engine {
 namespace {
 
 constexpr int kContextDefault = 4096;
 constexpr int kSlotsMax = 64;
-// A prefix shared with a running sequence is worth copying, or waiting for, from this many tokens on.
+constexpr int kKvMemoryMbMax = 1 << 24;
+// A prefix that a running sequence computes is worth waiting for from this many tokens on.
 constexpr size_t kSharedPrefixMin = 32;
 // Healing takes back at most this many tokens of a broken word.
 constexpr size_t kHealTokensMax = 8;
@@ -39,14 +42,6 @@ size_t common_prefix(const std::vector<int32_t>& a, const std::vector<int32_t>& 
   while (n < limit && a[n] == b[n]) ++n;
   return n;
 }
-
-// A KV cache and the tokens whose keys and values it holds.
-struct Slot {
-  std::unique_ptr<model::KvCache> cache;
-  std::vector<int32_t> tokens;
-  uint64_t last_used = 0;
-  bool busy = false;
-};
 
 class EngineImpl final : public Engine {
  public:
@@ -73,12 +68,18 @@ class EngineImpl final : public Engine {
   }
 
   Status begin() {
-    for (int i = 0; i < options_.slots; ++i) {
-      Slot slot;
-      HEDGE_TRY_SET(slot.cache, model::KvCache::create(model_->config(), info_.context_tokens, kv_type_));
-      slot.tokens.reserve(context_);
-      slots_.push_back(std::move(slot));
-      if (speculate_ != Speculate::kOff) drafters_.push_back(std::make_unique<Drafter>(context_));
+    const model::KvLayout layout(model_->config(), kv_type_);
+    const size_t chunk = static_cast<size_t>(options_.prefill_chunk);
+    size_t kv_bytes = static_cast<size_t>(options_.kv_memory_mb) << 20;
+    if (kv_bytes == 0) {
+      kv_bytes = automatic_kv_bytes(layout.bytes(context_, chunk) * static_cast<size_t>(options_.slots),
+                                    model_->file().bytes().size(), os::memory_sizes());
+    }
+    Slots::Setup setup{kv_bytes, options_.slots, context_, chunk, nullptr, {}};
+    open_disk(layout, setup);
+    HEDGE_TRY_SET(slots_, Slots::create(layout, std::move(setup)));
+    for (int i = 0; i < options_.slots && speculate_ != Speculate::kOff; ++i) {
+      drafters_.push_back(std::make_unique<Drafter>(context_));
     }
     const int outputs = std::max(options_.slots, static_cast<int>(model::kDecodeRowsMax));
     const int rows = options_.prefill_chunk + outputs;
@@ -120,8 +121,16 @@ class EngineImpl final : public Engine {
     Counters counters = counters_;
     counters.active = active_;
     counters.queued = static_cast<int>(waiting_.size());
-    counters.kv_bytes_max = model::KvCache::bytes(model_->config(), info_.context_tokens, kv_type_) *
-                            static_cast<size_t>(options_.slots);
+    const KvStats kv = slots_->stats();
+    counters.kv_bytes_max = kv.bytes_max;
+    counters.kv_bytes_used = kv.bytes_used;
+    counters.kv_pages_cached = kv.pages_cached;
+    counters.kv_pages_hit = kv.pages_hit;
+    counters.kv_pages_evicted = kv.pages_evicted;
+    counters.kv_disk_bytes = kv.disk.bytes;
+    counters.kv_disk_pages_read = kv.disk.pages_read;
+    counters.kv_disk_pages_written = kv.disk.pages_written;
+    counters.kv_disk_files_rejected = kv.disk.files_rejected;
     return counters;
   }
 
@@ -149,6 +158,27 @@ class EngineImpl final : public Engine {
   }
 
  private:
+  // A folder that cannot be used costs the tier, not the start.
+  void open_disk(const model::KvLayout& layout, Slots::Setup& setup) const {
+    if (options_.kv_disk_dir.empty() || options_.kv_disk_mb == 0) return;
+    const auto open = [&]() -> Status {
+      HEDGE_TRY_SET(setup.fingerprint, kv_fingerprint(model_->file(), layout, model_->table().name));
+      KvDiskSetup disk;
+      disk.folder = options_.kv_disk_dir;
+      disk.bytes_max = static_cast<uint64_t>(options_.kv_disk_mb) << 20;
+      disk.fingerprint = setup.fingerprint;
+      for (const model::KvPart part : model::kKvPartList)
+        disk.part_bytes[static_cast<size_t>(part)] = layout.bytes_of(part);
+      disk.warn = options_.warn;
+      HEDGE_TRY_SET(setup.disk, KvDisk::open(std::move(disk)));
+      return {};
+    };
+    const Status opened = open();
+    if (!opened.ok() && options_.warn) {
+      options_.warn("the KV cache is not kept on disk: " + opened.error().detail);
+    }
+  }
+
   // ---- on the caller's thread ----
 
   Result<std::vector<int32_t>> prompt_tokens(const chat::Request& request) const {
@@ -189,6 +219,17 @@ class EngineImpl final : public Engine {
     return word;
   }
 
+  Error too_long_for_memory(size_t prompt_tokens, size_t answer_tokens) const {
+    const auto mib = [](size_t bytes) { return std::to_string((bytes >> 20) + 1) + " MiB"; };
+    return make_error(ErrorCode::kContextExceeded,
+                      "the prompt has " + std::to_string(prompt_tokens) + " tokens and the answer up to " +
+                          std::to_string(answer_tokens) + ", which take " +
+                          mib(slots_->bytes_of(prompt_tokens + answer_tokens)) +
+                          " of KV memory; kv_memory_mb allows " + mib(slots_->stats().bytes_max - 1) +
+                          ", which hold " + std::to_string(slots_->tokens_max()) + " tokens",
+                      "max_tokens");
+  }
+
   Result<std::unique_ptr<Sequence>> make_sequence(const chat::Request& request) {
     HEDGE_TRY_SET(std::vector<int32_t> tokens, prompt_tokens(request));
     std::string must;
@@ -215,16 +256,24 @@ class EngineImpl final : public Engine {
 
     auto ticket = std::make_shared<Ticket>(bell_);
     const size_t prompt_count = tokens.size();
-    const size_t generated_room = context_ - prompt_count;
-    size_t generated_max = generated_room;
+    const size_t room = context_ - prompt_count;
+    size_t generated_max = room;
     if (request.max_tokens >= 0)
       generated_max = std::min(generated_max, static_cast<size_t>(request.max_tokens));
+    // An answer without a limit of its own takes what there is; one that asks for more than there ever is
+    // waits in vain.
+    const size_t memory_tokens = slots_->tokens_max();
+    const size_t least = prompt_count + (request.max_tokens >= 0 ? generated_max : 1);
+    if (least > memory_tokens) return too_long_for_memory(prompt_count, least - prompt_count);
+    const size_t generated_room = std::min(room, memory_tokens - prompt_count);
+    generated_max = std::min(generated_max, generated_room);
+    const size_t tokens_max = prompt_count + std::min(generated_room, generated_max + must.size());
     auto sequence = std::make_unique<Sequence>(Sequence{
-        std::move(ticket), std::move(tokens), prompt_count, generated_max, generated_room, must,
+        std::move(ticket), std::move(tokens), prompt_count, generated_max, generated_room, tokens_max, must,
         request.ignore_eos ? end_tokens_ : std::vector<int32_t>{}, Sampler(request.sampling, seed), wanted,
         AnswerText(*tokenizer_, std::move(stops), must.size(),
                    transcript && request.assistant_prefix.empty())});
-    sequence->tokens.reserve(std::min(context_, prompt_count + generated_max + must.size()));
+    sequence->tokens.reserve(tokens_max);
     return sequence;
   }
 
@@ -251,7 +300,10 @@ class EngineImpl final : public Engine {
         bell_->news.wait_for(lock, kLagPoll);
       }
     }
-    for (std::unique_ptr<Sequence>& sequence : running_) fail(*sequence);
+    for (std::unique_ptr<Sequence>& sequence : running_) {
+      slots_->release(*sequence);
+      fail(*sequence);
+    }
     std::lock_guard lock(bell_->mutex);
     for (std::unique_ptr<Sequence>& sequence : waiting_) fail(*sequence);
     waiting_.clear();
@@ -284,24 +336,32 @@ class EngineImpl final : public Engine {
   }
 
   void release(Sequence& sequence) {
-    Slot& slot = slots_[static_cast<size_t>(sequence.slot)];
-    slot.busy = false;
-    slot.last_used = ++use_clock_;
+    slots_->release(sequence);
     if (sequence.drafter) drafters_.push_back(std::move(sequence.drafter));
   }
 
   void admit() {
-    while (running_.size() < slots_.size()) {
-      std::unique_ptr<Sequence> sequence;
+    while (running_.size() < static_cast<size_t>(options_.slots)) {
+      Sequence* next;
       {
         std::lock_guard lock(bell_->mutex);
         if (waiting_.empty()) return;
-        if (waits_for_prefix(*waiting_.front())) return;
+        next = waiting_.front().get();  // Only this thread takes them out.
+        if (waits_for_prefix(*next)) return;
+      }
+      if (!slots_->admit(*next)) {
+        HEDGE_CHECK(!running_.empty());  // make_sequence() lets none in that would not fit alone.
+        return;
+      }
+      std::unique_ptr<Sequence> sequence;
+      {
+        std::lock_guard lock(bell_->mutex);
         sequence = std::move(waiting_.front());
         waiting_.pop_front();
         active_ = static_cast<int>(running_.size()) + 1;
+        counters_.prompt_tokens += sequence->prompt_tokens;
+        counters_.cached_tokens += sequence->cached_tokens;
       }
-      place(*sequence);
       if (!drafters_.empty()) {
         sequence->drafter = std::move(drafters_.back());
         drafters_.pop_back();
@@ -322,45 +382,6 @@ class EngineImpl final : public Engine {
       if (shared >= kSharedPrefixMin && shared > other->computed + kSharedPrefixMin) return true;
     }
     return false;
-  }
-
-  // Chooses the slot and takes over what is already computed: in place where a free slot holds a good part of
-  // the prompt, by copying from another one else.
-  void place(Sequence& sequence) {
-    const size_t limit = sequence.tokens.size() - 1;  // At least one token has to run, for its logits.
-    size_t best_free = slots_.size(), best_free_prefix = 0, oldest = slots_.size(), best = slots_.size(),
-           best_prefix = 0;
-    for (size_t i = 0; i < slots_.size(); ++i) {
-      const size_t prefix = common_prefix(slots_[i].tokens, sequence.tokens, limit);
-      if (prefix > best_prefix) {
-        best = i;
-        best_prefix = prefix;
-      }
-      if (slots_[i].busy) continue;
-      if (best_free == slots_.size() || prefix > best_free_prefix) {
-        best_free = i;
-        best_free_prefix = prefix;
-      }
-      if (oldest == slots_.size() || slots_[i].last_used < slots_[oldest].last_used) oldest = i;
-    }
-    const bool extends =
-        best_free_prefix * 2 >= slots_[best_free].tokens.size() || best_free_prefix * 2 >= limit;
-    size_t chosen = best_free_prefix > 0 && extends ? best_free : oldest;
-    size_t prefix = common_prefix(slots_[chosen].tokens, sequence.tokens, limit);
-    if (best < slots_.size() && best != chosen && best_prefix >= prefix + kSharedPrefixMin) {
-      slots_[chosen].cache->copy_prefix(*slots_[best].cache, static_cast<int>(best_prefix));
-      slots_[chosen].tokens.assign(slots_[best].tokens.begin(),
-                                   slots_[best].tokens.begin() + static_cast<long>(best_prefix));
-      prefix = best_prefix;
-    }
-    Slot& slot = slots_[chosen];
-    slot.busy = true;
-    slot.tokens.resize(prefix);
-    sequence.slot = static_cast<int>(chosen);
-    sequence.computed = sequence.cached_tokens = prefix;
-    std::lock_guard lock(bell_->mutex);
-    counters_.prompt_tokens += sequence.prompt_tokens;
-    counters_.cached_tokens += prefix;
   }
 
   // Every decode whose consumer keeps up, with drafts behind it where they pay, then prompt pieces. Two
@@ -423,7 +444,7 @@ class EngineImpl final : public Engine {
       Sequence& sequence = *planned.sequence;
       if (mode == model::Mode::kPrompt) {
         sequence.prefill_ms += seconds * 1000;
-        take_over(sequence, planned.rows);
+        take_over(sequence, planned.rows, mode);
         if (planned.outputs == 0) continue;
         sequence.decode_start = SteadyClock::now();
         generate(sequence, {logits, vocab});
@@ -452,11 +473,9 @@ class EngineImpl final : public Engine {
   }
 
   // The next tokens' keys and values are in the slot.
-  void take_over(Sequence& sequence, size_t count) {
-    Slot& slot = slots_[static_cast<size_t>(sequence.slot)];
-    const auto first = sequence.tokens.begin() + static_cast<long>(sequence.computed);
-    slot.tokens.insert(slot.tokens.end(), first, first + static_cast<long>(count));
+  void take_over(Sequence& sequence, size_t count, model::Mode mode) {
     sequence.computed += count;
+    slots_->advance(sequence, mode == model::Mode::kDecode);
   }
 
   void read_index(Sequence& sequence) {
@@ -473,7 +492,7 @@ class EngineImpl final : public Engine {
     const size_t vocab = logits.size() / planned.outputs;
     size_t generated = 0;
     for (bool right = true; right && generated < planned.rows;) {
-      take_over(sequence, 1);
+      take_over(sequence, 1, model::Mode::kDecode);
       generate(sequence, logits.subspan(generated * vocab, vocab));
       ++generated;
       right = sequence.ticket && !sequence.ticket->cancelled.load() && generated < planned.rows &&
@@ -497,7 +516,8 @@ class EngineImpl final : public Engine {
 
   void add_decode_rows(Planned& planned, size_t drafts) {
     Sequence& sequence = *planned.sequence;
-    model::KvCache* cache = slots_[static_cast<size_t>(sequence.slot)].cache.get();
+    slots_->extend(sequence, 1 + drafts);
+    model::KvCache* const cache = slots_->cache(sequence);
     planned.first_row = rows_.size();
     planned.rows = planned.outputs = 1 + drafts;
     for (size_t i = 0; i <= drafts; ++i) {
@@ -510,11 +530,12 @@ class EngineImpl final : public Engine {
   }
 
   void add_prompt_rows(Sequence& sequence, size_t count) {
-    Slot& slot = slots_[static_cast<size_t>(sequence.slot)];
+    slots_->extend(sequence, count);
+    model::KvCache* const cache = slots_->cache(sequence);
     const size_t first_row = rows_.size();
     for (size_t i = 0; i < count; ++i) {
       const size_t position = sequence.computed + i;
-      rows_.push_back({sequence.tokens[position], static_cast<int>(position), slot.cache.get()});
+      rows_.push_back({sequence.tokens[position], static_cast<int>(position), cache});
     }
     const bool has_output = sequence.computed + count == sequence.tokens.size();
     if (has_output) outputs_.push_back(static_cast<int>(rows_.size()) - 1);
@@ -636,7 +657,7 @@ class EngineImpl final : public Engine {
   bool stopping_ = false;
 
   // The engine thread's own.
-  std::vector<Slot> slots_;
+  std::unique_ptr<Slots> slots_;
   std::vector<std::unique_ptr<Sequence>> running_;
   std::unique_ptr<model::Forward> forward_;
   std::vector<model::Row> rows_;
@@ -646,7 +667,6 @@ class EngineImpl final : public Engine {
   std::vector<std::unique_ptr<Drafter>> drafters_;  // of no sequence
   Speculation speculation_;
   SamplerScratch scratch_;
-  uint64_t use_clock_ = 0;
   double row_seconds_ = 0;  // what a prompt row took lately
 
   std::thread thread_;
@@ -662,6 +682,10 @@ Status check(const Options& options) {
   if (options.context_tokens < 0 || options.context_tokens > 1 << 20)
     return bad("context", 0, 1 << 20, options.context_tokens);
   if (options.slots < 1 || options.slots > kSlotsMax) return bad("slots", 1, kSlotsMax, options.slots);
+  if (options.kv_memory_mb < 0 || options.kv_memory_mb > kKvMemoryMbMax)
+    return bad("KV memory", 0, kKvMemoryMbMax, options.kv_memory_mb);
+  if (options.kv_disk_mb < 0 || options.kv_disk_mb > kKvMemoryMbMax)
+    return bad("KV disk", 0, kKvMemoryMbMax, options.kv_disk_mb);
   if (options.queue_max < 0 || options.queue_max > 4096) return bad("queue", 0, 4096, options.queue_max);
   if (options.prefill_chunk < 1 || options.prefill_chunk > 4096)
     return bad("prefill chunk", 1, 4096, options.prefill_chunk);

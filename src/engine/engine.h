@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -20,12 +21,16 @@ struct Config;
 namespace hedge::engine {
 
 struct Options {
-  int threads = 0;                   // 0: all cores this process may use
-  int context_tokens = 0;            // per request; 0: the model's own, at most 4096
-  int slots = 4;                     // sequences decoded together
-  std::string kv_type = "q8";        // of the KV cache: "q8" or "f16" (model/kv_cache.h)
-  int queue_max = 32;                // requests that wait for a slot; more get kExhausted
-  int prefill_chunk = 256;           // most prompt rows per step
+  int threads = 0;             // 0: all cores this process may use
+  int context_tokens = 0;      // per request; 0: the model's own, at most 4096
+  int slots = 4;               // sequences decoded together
+  std::string kv_type = "q8";  // of the KV cache: "q8" or "f16" (model/kv_cache.h)
+  int kv_memory_mb = 0;        // MiB of all KV caches, cached prefixes included; 0: by the machine (slots.h)
+  std::string kv_disk_dir;     // of the KV cache's disk tier; empty: none (kv_disk.h)
+  int kv_disk_mb = 1024;       // MiB of it; 0: none
+  std::function<void(const std::string&)> warn;  // told what works less well than asked for; any thread
+  int queue_max = 32;                            // requests that wait for a slot; more get kExhausted
+  int prefill_chunk = 256;                       // most prompt rows per step
   int prefill_budget_ms = 30;        // beside running answers only so many rows as take about this long
   std::string speculation = "auto";  // "auto", "off" or "always" (engine/speculation.h)
   std::string alias;                 // served model name; empty: the file's name without folder and ".gguf"
@@ -46,7 +51,15 @@ struct Counters {
   uint64_t steps = 0;
   int active = 0;
   int queued = 0;
-  size_t kv_bytes_max = 0;
+  size_t kv_bytes_max = 0;   // all KV caches may take so much
+  size_t kv_bytes_used = 0;  // and take so much
+  size_t kv_pages_cached = 0;
+  uint64_t kv_pages_hit = 0;
+  uint64_t kv_pages_evicted = 0;
+  size_t kv_disk_bytes = 0;
+  uint64_t kv_disk_pages_read = 0;
+  uint64_t kv_disk_pages_written = 0;
+  uint64_t kv_disk_files_rejected = 0;
 };
 
 class Engine : public chat::Backend {

@@ -4,7 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <atomic>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <thread>
@@ -393,6 +396,111 @@ TEST_F(EngineTest, DestroyingTheEngineEndsItsStreams) {
   }
   streams[1]->cancel();  // The streams outlive the engine without harm.
   streams.clear();
+}
+
+// ---- memory of the KV cache ----
+
+std::string sentences(int count, const std::string& word) {
+  std::string text;
+  for (int i = 0; i < count; ++i) text += "the " + word + " and " + std::to_string(i) + " there ";
+  return text;
+}
+
+TEST_F(EngineTest, ASmallBudgetMakesRequestsWaitAndChangesNoAnswer) {
+  Options small = one_thread(4);
+  small.kv_memory_mb = 1;
+  const auto engine = make(small);
+  const size_t budget = engine->counters().kv_bytes_max;
+  ASSERT_LT(budget, make(one_thread(4))->counters().kv_bytes_max);
+  std::vector<chat::Request> requests;
+  for (int i = 0; i < 24; ++i) {
+    requests.push_back(greedy(std::to_string(i % 12) + sentences(20 + i % 7 * 10, "cat"), 40));
+    requests.back().ignore_eos = true;
+  }
+  std::vector<std::unique_ptr<chat::Stream>> streams;
+  for (const chat::Request& request : requests) streams.push_back(start(*engine, request));
+  for (size_t i = 0; i < streams.size(); ++i) {
+    EXPECT_EQ(take_all(*streams[i]).ids(), ask(*make(one_thread(1)), requests[i]).ids()) << "request " << i;
+    EXPECT_LE(engine->counters().kv_bytes_used, budget);
+  }
+  EXPECT_GT(engine->counters().kv_pages_evicted, 0u);
+}
+
+TEST_F(EngineTest, WhatNeverFitsIsRefusedWithNumbers) {
+  model::TinySpec spec = engine_spec();
+  spec.context = 8192;
+  const TinyFile file{model::TinyModel(spec)};
+  Options options = one_thread(2);
+  options.context_tokens = 8192;
+  options.kv_memory_mb = 1;
+  const auto engine = load_engine(file, options);
+  chat::Request request = greedy("", 2000);
+  request.prompt_tokens.assign(6000, 'x');
+  const auto refused = engine->start(request);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::kContextExceeded);
+  EXPECT_THAT(refused.error().detail,
+              testing::AllOf(HasSubstr("6000 tokens"), HasSubstr("2000"), HasSubstr("kv_memory_mb")));
+  // An answer without a limit gets what there is.
+  request = greedy("hello", -1);
+  request.ignore_eos = true;
+  const Answer answer = ask(*engine, request);
+  EXPECT_EQ(answer.done.reason, FinishReason::kLength);
+  EXPECT_LT(answer.done.usage.completion_tokens, 8000);
+  EXPECT_GT(answer.done.usage.completion_tokens, 500);
+}
+
+TEST_F(EngineTest, ARestartFindsThePrefixOnDisk) {
+  const std::string folder = testing::TempDir() + "hedge-engine-kv-" + std::to_string(getpid());
+  for (const char* architecture : {"llama", "gemma3"}) {
+    model::TinySpec spec = engine_spec();
+    spec.architecture = architecture;
+    spec.window = 100;
+    spec.layers = 7;
+    const TinyFile file{model::TinyModel(spec)};
+    Options options = one_thread(1);
+    const chat::Request request = greedy(sentences(40, "cat"), 30);
+    const Answer expected = ask(*load_engine(file, options), request);
+    options.kv_disk_dir = folder;
+    EXPECT_EQ(ask(*load_engine(file, options), request).ids(), expected.ids());
+    const auto engine = load_engine(file, options);
+    const Answer again = ask(*engine, request);
+    EXPECT_EQ(again.ids(), expected.ids());
+    EXPECT_EQ(again.done.usage.cached_tokens, again.done.usage.prompt_tokens - 1);
+    EXPECT_GT(engine->counters().kv_disk_pages_read, 4u);
+    options.kv_type = "f16";  // other pages
+    EXPECT_EQ(ask(*load_engine(file, options), request).done.usage.cached_tokens, 0);
+    std::filesystem::remove_all(folder);
+  }
+}
+
+TEST_F(EngineTest, AnUnusableDiskFolderIsOnlyAWarning) {
+  Options options = one_thread(1);
+  options.kv_disk_dir = file_->path() + "/kv";
+  std::string warning;
+  options.warn = [&](const std::string& text) { warning = text; };
+  EXPECT_EQ(ask(*make(options), greedy("hello", 5)).ids(), ask(*make(), greedy("hello", 5)).ids());
+  EXPECT_THAT(warning, testing::AllOf(HasSubstr("not kept on disk"), HasSubstr(file_->path())));
+}
+
+// A prompt of several windows, taken up again at many places, says what it says when all is computed.
+TEST_F(EngineTest, ASlidingWindowIsTakenUpAnywhere) {
+  model::TinySpec spec = engine_spec();
+  spec.architecture = "gemma3";
+  spec.layers = 7;
+  spec.window = 100;
+  const TinyFile file{model::TinyModel(spec)};
+  const auto engine = load_engine(file, one_thread(2));
+  chat::Request request = greedy("", 12);
+  const std::vector<int32_t> all = engine->tokenizer().encode(sentences(120, "cat"), {true, true});
+  ASSERT_GT(all.size(), 700u);
+  for (const size_t length : {700, 300, 128, 650, 135, 64, 500}) {
+    request.prompt_tokens.assign(all.begin(), all.begin() + static_cast<long>(length));
+    request.prompt_tokens.push_back(static_cast<int32_t>('a' + length % 20));
+    const Answer answer = ask(*engine, request);
+    EXPECT_EQ(answer.ids(), ask(*load_engine(file, one_thread(1)), request).ids()) << length;
+    EXPECT_EQ(answer.done.usage.cached_tokens, length == 700 ? 0 : static_cast<int>(length));
+  }
 }
 
 TEST_F(EngineTest, ADamagedVocabularyIsRefused) {

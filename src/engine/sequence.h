@@ -95,6 +95,7 @@ struct Sequence {
   size_t prompt_tokens = 0;
   size_t generated_max = 0;
   size_t generated_room = 0;    // what the context leaves; generated_max is at most this
+  size_t tokens_max = 0;        // so many tokens it will have at most
   std::string must;             // bytes that the next tokens have to spell (healing)
   std::vector<int32_t> banned;  // end-of-generation tokens, with ignore_eos
   Sampler sampler;
@@ -104,7 +105,7 @@ struct Sequence {
 
   // Set on admission.
   int slot = -1;
-  size_t computed = 0;  // tokens whose keys and values are in the slot
+  size_t computed = 0;  // tokens whose keys and values are in the slot's KV cache
   size_t cached_tokens = 0;
   double prefill_ms = 0;
   SteadyClock::time_point decode_start{};

@@ -4,12 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <memory>
 #include <numeric>
 #include <span>
 #include <vector>
 
 #include "kernels/dispatch.h"
+#include "model/kv_pool.h"
 #include "model/reference_forward.h"
 #include "model/tiny_model.h"
 
@@ -334,16 +336,63 @@ TEST(Forward, ThreadsDoNotChangeTheResult) {
   }
 }
 
-// A cache that took over another one's prefix goes on as if it had computed it.
-TEST(Forward, CopiedPrefixIsTheSameCache) {
-  Machine machine(both_architectures()[1]);
-  const auto forward = machine.forward(kernels::active());
-  const std::vector<int32_t> tokens = some_tokens(30);
-  const auto from = machine.cache(), to = machine.cache();
-  const Logits whole = run_in(*forward, *from, machine.vocab(), tokens, 30);
-  to->copy_prefix(*from, 20);
-  const Logits rest = run_in(*forward, *to, machine.vocab(), tokens, 10, 20);
-  EXPECT_LT(relative_error(rest, Logits(whole.begin() + 20, whole.end())), kRegroupedFloat);
+// A cache over pages of a pool, that it gives back at its end.
+struct PooledCache {
+  PooledCache(KvPool& pages, int context) : pool(pages), cache(pages.layout(), context) {}
+  ~PooledCache() {
+    for (const auto& [part, page] : own) pool.give(part, page);
+  }
+  KvPage add(KvPart part, size_t block) {
+    const KvPage page = pool.take(part);
+    EXPECT_NE(page, kNoPage);
+    own.emplace_back(part, page);
+    cache.set_page(part, block, pool.data(part, page));
+    return page;
+  }
+  KvPool& pool;
+  KvCache cache;
+  std::vector<std::pair<KvPart, KvPage>> own;
+};
+
+// Two caches that share full pages, the second with a copy of the begun one, and without the local parts that
+// no position sees any more, go on as if each had computed all; pages may come in any order.
+TEST(Forward, SharedAndCopiedPagesAreTheSameCache) {
+  for (const KvType type : {KvType::kF16, KvType::kQ8}) {
+    for (TinySpec spec : both_architectures()) {
+      spec.window = 70;
+      spec.context = 512;
+      Machine machine(spec);
+      const auto forward = machine.forward(kernels::active());
+      const std::vector<int32_t> tokens = some_tokens(300);
+      const KvLayout layout(machine.config, type);
+      const auto pool = std::move(KvPool::create(layout, layout.bytes(4096, 64))).value();
+      const auto own = machine.cache(type);
+      const Logits whole = run_in(*forward, *own, machine.vocab(), tokens, 10);
+      PooledCache first(*pool, spec.context), second(*pool, spec.context);
+      std::vector<std::pair<KvPage, KvPage>> pages(5, {kNoPage, kNoPage});
+      for (const size_t block : {3, 0, 4, 1, 2}) {
+        pages[block].first = first.add(KvPart::kGlobal, block);
+        if (layout.has_local()) pages[block].second = first.add(KvPart::kLocal, block);
+      }
+      EXPECT_EQ(run_in(*forward, first.cache, machine.vocab(), tokens, 10), whole);
+      const size_t begun = 4 * kKvBlock + 14;  // where the second goes on; a multiple of the batch
+      for (size_t block = 0; block < 4; ++block) {
+        second.cache.set_page(KvPart::kGlobal, block, pool->data(KvPart::kGlobal, pages[block].first));
+        if (layout.has_local() && block >= layout.first_local_block(begun))
+          second.cache.set_page(KvPart::kLocal, block, pool->data(KvPart::kLocal, pages[block].second));
+      }
+      std::memcpy(pool->data(KvPart::kGlobal, second.add(KvPart::kGlobal, 4)),
+                  pool->data(KvPart::kGlobal, pages[4].first), layout.bytes_of(KvPart::kGlobal));
+      if (layout.has_local()) {
+        EXPECT_EQ(layout.first_local_block(begun), 3u);
+        std::memcpy(pool->data(KvPart::kLocal, second.add(KvPart::kLocal, 4)),
+                    pool->data(KvPart::kLocal, pages[4].second), layout.bytes_of(KvPart::kLocal));
+      }
+      EXPECT_EQ(run_in(*forward, second.cache, machine.vocab(), tokens, 10, begun),
+                Logits(whole.begin() + begun, whole.end()))
+          << spec.architecture << ", " << kv_type_name(type);
+    }
+  }
 }
 
 // ---- 8-bit keys and values ----
@@ -525,16 +574,6 @@ TEST(Forward, DraftRowsFarIntoTheContextAreSingleSteps) {
       expect_drafts_are_steps(machine, kernels::active(), type, 1010);
     }
   }
-}
-
-TEST(Forward, CopiedEightBitPrefixIsTheSameCache) {
-  Machine machine(both_architectures()[1]);
-  const auto forward = machine.forward(kernels::active());
-  const std::vector<int32_t> tokens = some_tokens(100);
-  const auto from = machine.cache(KvType::kQ8), to = machine.cache(KvType::kQ8);
-  const Logits whole = run_in(*forward, *from, machine.vocab(), tokens, 10);
-  to->copy_prefix(*from, 70);
-  EXPECT_EQ(run_in(*forward, *to, machine.vocab(), tokens, 10, 70), Logits(whole.begin() + 70, whole.end()));
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 #include "model/kv_cache.h"
 
-#include <cstring>
+#include <algorithm>
 #include <string>
 
 #include "base/bytes.h"
@@ -26,10 +26,6 @@ size_t unit_bytes(const Config& config, KvType type) {
   return 0;
 }
 
-size_t units(const Config& config) {
-  return static_cast<size_t>(config.layers) * static_cast<size_t>(config.kv_heads);
-}
-
 }  // namespace
 
 std::string_view kv_type_name(KvType type) {
@@ -50,35 +46,58 @@ Result<KvType> parse_kv_type(std::string_view name) {
                     "kv_type");
 }
 
-size_t KvCache::bytes(const Config& config, int context_tokens, KvType type) {
-  const size_t blocks = (static_cast<size_t>(context_tokens) + kKvBlock - 1) / kKvBlock;
-  return blocks * units(config) * unit_bytes(config, type);
+KvLayout::KvLayout(const Config& config, KvType kv_type)
+    : type(kv_type),
+      kv_heads(static_cast<size_t>(config.kv_heads)),
+      head_dim(static_cast<size_t>(config.head_dim)),
+      padded_head_dim(padded(config)),
+      unit_bytes(model::unit_bytes(config, kv_type)),
+      window(static_cast<size_t>(config.window)),
+      part_bytes{} {
+  // A table with global parts alone is the simpler one; models without a global layer are not known.
+  const size_t locals = static_cast<size_t>(std::count(config.local.begin(), config.local.end(), true));
+  const bool split = window > 0 && locals > 0 && locals < static_cast<size_t>(config.layers);
+  if (!split) window = 0;
+  for (size_t i = 0; i < static_cast<size_t>(config.layers); ++i) {
+    const size_t part = split && config.local[i] ? 1 : 0;
+    layers.push_back({part, part_bytes[part]});
+    part_bytes[part] += kv_heads * unit_bytes;
+  }
+}
+
+size_t KvLayout::local_blocks_max(size_t tokens, size_t rows_max) const {
+  if (!has_local()) return 0;
+  // `rows_max` new positions and the window before them, wherever they begin within a block.
+  return std::min(blocks(tokens), blocks(window + rows_max) + 1);
+}
+
+size_t KvLayout::bytes(size_t tokens, size_t rows_max) const {
+  return blocks(tokens) * bytes_of(KvPart::kGlobal) +
+         local_blocks_max(tokens, rows_max) * bytes_of(KvPart::kLocal);
+}
+
+KvCache::KvCache(const KvLayout& layout, int context_tokens) : layout_(layout) {
+  for (std::vector<uint8_t*>& pages : pages_)
+    pages.resize(layout.blocks(static_cast<size_t>(context_tokens)), nullptr);
 }
 
 Result<std::unique_ptr<KvCache>> KvCache::create(const Config& config, int context_tokens, KvType type) {
-  const size_t size = bytes(config, context_tokens, type);
-  HEDGE_TRY_SET(uint8_t * memory, os::reserve_memory(size));
-  return std::unique_ptr<KvCache>(new KvCache(config, context_tokens, type, memory, size));
+  const KvLayout layout(config, type);
+  auto cache = std::make_unique<KvCache>(layout, context_tokens);
+  const size_t blocks = layout.blocks(static_cast<size_t>(context_tokens));
+  const size_t page_bytes = layout.bytes_of(KvPart::kGlobal) + layout.bytes_of(KvPart::kLocal);
+  HEDGE_TRY_SET(cache->memory_, os::reserve_memory(blocks * page_bytes));
+  cache->memory_bytes_ = blocks * page_bytes;
+  for (size_t block = 0; block < blocks; ++block) {
+    uint8_t* page = cache->memory_ + block * page_bytes;
+    cache->set_page(KvPart::kGlobal, block, page);
+    cache->set_page(KvPart::kLocal, block, page + layout.bytes_of(KvPart::kGlobal));
+  }
+  return cache;
 }
 
-KvCache::KvCache(const Config& config, int context_tokens, KvType type, uint8_t* memory, size_t size)
-    : context_tokens_(context_tokens),
-      type_(type),
-      kv_heads_(static_cast<size_t>(config.kv_heads)),
-      head_dim_(static_cast<size_t>(config.head_dim)),
-      padded_head_dim_(padded(config)),
-      unit_bytes_(unit_bytes(config, type)),
-      block_bytes_(units(config) * unit_bytes_),
-      memory_(memory),
-      size_(size) {}
-
-KvCache::~KvCache() { os::free_memory(memory_, size_); }
-
-void KvCache::copy_prefix(KvCache& from, int tokens) {
-  HEDGE_CHECK(from.size_ == size_ && from.type_ == type_);
-  // Positions after the prefix in its last block come along; nothing reads them before they are written.
-  const size_t blocks = (static_cast<size_t>(tokens) + kKvBlock - 1) / kKvBlock;
-  std::memcpy(memory_, from.memory_, blocks * block_bytes_);
+KvCache::~KvCache() {
+  if (memory_ != nullptr) os::free_memory(memory_, memory_bytes_);
 }
 
 }  // namespace hedge::model

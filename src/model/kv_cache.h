@@ -1,13 +1,13 @@
-// The keys and values of one sequence for all layers, in blocks of kKvBlock positions: a block holds its
-// positions' keys and values of every layer and head, so that it can be copied as a piece. Address space is
-// reserved for the whole context; the system gives a page when it is first written, so an unused context
-// costs nothing.
+// The keys and values of one sequence: a table of pages. A page holds kKvBlock positions of all layers and KV
+// heads, in two parts: the global layers', which every later query reads, and the local (sliding-window)
+// layers', which are needed only as long as some query can see them.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "kernels/table.h"
@@ -27,15 +27,57 @@ std::string_view kv_type_name(KvType type);  // "f16", "q8"
 // kInvalidArgument, with the field "kv_type", names the types there are.
 Result<KvType> parse_kv_type(std::string_view name);
 
+enum class KvPart : uint8_t { kGlobal, kLocal };
+inline constexpr size_t kKvParts = 2;
+inline constexpr KvPart kKvPartList[kKvParts] = {KvPart::kGlobal, KvPart::kLocal};
+
+// Where keys and values lie in a page. Without a window, or without a global layer, all layers are in the
+// global part and the local one has no bytes.
+struct KvLayout {
+  KvLayout(const Config& config, KvType type);
+
+  size_t bytes_of(KvPart part) const { return part_bytes[static_cast<size_t>(part)]; }
+  bool has_local() const { return bytes_of(KvPart::kLocal) > 0; }
+  // Pages of a sequence of so many tokens: global parts, and local parts at once while it is read in pieces
+  // of at most `rows_max` rows.
+  size_t blocks(size_t tokens) const { return (tokens + kKvBlock - 1) / kKvBlock; }
+  size_t local_blocks_max(size_t tokens, size_t rows_max) const;
+  size_t bytes(size_t tokens, size_t rows_max) const;
+  // The first block whose local part a query at `position` reads.
+  size_t first_local_block(size_t position) const {
+    return has_local() && position >= window ? (position - window + 1) / kKvBlock : 0;
+  }
+
+  struct Place {
+    size_t part;
+    size_t offset_bytes;
+  };
+  KvType type;
+  size_t kv_heads;
+  size_t head_dim;
+  size_t padded_head_dim;  // in kQ8, a multiple of kernels::kActGroup
+  size_t unit_bytes;       // of one layer and head of a block
+  size_t window;           // of the local part; 0 when there is none
+  size_t part_bytes[kKvParts];
+  std::vector<Place> layers;
+};
+
 class KvCache {
  public:
+  // With memory of its own for the whole context: address space, which the system fills when it is written.
   static Result<std::unique_ptr<KvCache>> create(const Config& config, int context_tokens, KvType type);
+  // An empty table, whose pages belong to somebody else (kv_pool.h).
+  KvCache(const KvLayout& layout, int context_tokens);
   ~KvCache();
   KvCache(const KvCache&) = delete;
   KvCache& operator=(const KvCache&) = delete;
 
-  int context_tokens() const { return context_tokens_; }
-  KvType type() const { return type_; }
+  KvType type() const { return layout_.type; }
+  const KvLayout& layout() const { return layout_; }
+  // Null: the block has no such part; nothing may then read or write it.
+  void set_page(KvPart part, size_t block, uint8_t* memory) {
+    pages_[static_cast<size_t>(part)][block] = memory;
+  }
 
   // One layer and KV head of the block with positions [block * kKvBlock, (block + 1) * kKvBlock).
   // kF16: f16 [kKvBlock, head_dim].
@@ -43,40 +85,28 @@ class KvCache {
     return reinterpret_cast<uint16_t*>(unit(layer, kv_head, block));
   }
   uint16_t* values_f16(int layer, int kv_head, size_t block) {
-    return keys_f16(layer, kv_head, block) + kKvBlock * head_dim_;
+    return keys_f16(layer, kv_head, block) + kKvBlock * layout_.head_dim;
   }
   // kQ8.
   kernels::KvBlock block_q8(int layer, int kv_head, size_t block) {
     uint8_t* at = unit(layer, kv_head, block);
-    const size_t bytes = kKvBlock * padded_head_dim_;
+    const size_t bytes = kKvBlock * layout_.padded_head_dim;
     return {at, reinterpret_cast<float*>(at + 2 * bytes), reinterpret_cast<int8_t*>(at + bytes),
             reinterpret_cast<float*>(at + 2 * bytes) + bytes / kernels::kActGroup};
   }
   // Length of a head in kQ8, a multiple of kernels::kActGroup.
-  size_t padded_head_dim() const { return padded_head_dim_; }
-
-  // Copies the first `tokens` positions of all layers from another cache of the same model, type and context.
-  void copy_prefix(KvCache& from, int tokens);
-
-  // Of a full context.
-  static size_t bytes(const Config& config, int context_tokens, KvType type);
+  size_t padded_head_dim() const { return layout_.padded_head_dim; }
 
  private:
-  KvCache(const Config& config, int context_tokens, KvType type, uint8_t* memory, size_t size);
   uint8_t* unit(int layer, int kv_head, size_t block) {
-    return memory_ + block * block_bytes_ +
-           (static_cast<size_t>(layer) * kv_heads_ + static_cast<size_t>(kv_head)) * unit_bytes_;
+    const KvLayout::Place& place = layout_.layers[static_cast<size_t>(layer)];
+    return pages_[place.part][block] + place.offset_bytes + static_cast<size_t>(kv_head) * layout_.unit_bytes;
   }
 
-  const int context_tokens_;
-  const KvType type_;
-  const size_t kv_heads_;
-  const size_t head_dim_;
-  const size_t padded_head_dim_;
-  const size_t unit_bytes_;   // of one layer and head of a block
-  const size_t block_bytes_;  // of all of them
-  uint8_t* memory_;
-  size_t size_;
+  const KvLayout layout_;
+  std::vector<uint8_t*> pages_[kKvParts];  // [blocks of the context]
+  uint8_t* memory_ = nullptr;              // of create()
+  size_t memory_bytes_ = 0;
 };
 
 }  // namespace hedge::model

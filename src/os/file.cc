@@ -2,6 +2,7 @@
 // thread.
 #include "os/file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -110,6 +111,36 @@ Result<std::string> read_file(const std::string& path, size_t limit_bytes) {
   return content;
 }
 
+Result<std::unique_ptr<InputFile>> InputFile::open(const std::string& path) {
+  const int fd = open_retrying(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
+  if (fd < 0) return system_error("open", path, errno);
+  std::unique_ptr<InputFile> file(new InputFile(path, fd, 0));
+  struct stat info;
+  if (::fstat(fd, &info) != 0) return system_error("stat", path, errno);
+  if (!S_ISREG(info.st_mode)) return make_error(ErrorCode::kIo, path + " is not a regular file");
+  file->size_ = static_cast<uint64_t>(info.st_size);
+  return file;
+}
+
+InputFile::~InputFile() { ::close(fd_); }
+
+Status InputFile::read_at(uint64_t offset, std::span<uint8_t> out) const {
+  while (!out.empty()) {
+    const ssize_t got = ::pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return system_error("read", path_, errno);
+    if (got == 0) {
+      return make_error(ErrorCode::kCorrupt, path_ + " ends at " + std::to_string(offset) + ", expected " +
+                                                 std::to_string(out.size()) + " bytes more");
+    }
+    offset += static_cast<uint64_t>(got);
+    out = out.subspan(static_cast<size_t>(got));
+  }
+  return {};
+}
+
+void InputFile::touch() const { (void)::futimens(fd_, nullptr); }
+
 Result<std::unique_ptr<AtomicFile>> AtomicFile::create(const std::string& path, int mode) {
   std::string temporary = path + ".XXXXXX";
   const int fd = ::mkostemp(temporary.data(), O_CLOEXEC);
@@ -137,10 +168,12 @@ Status AtomicFile::write(std::span<const uint8_t> bytes) {
   return {};
 }
 
-Status AtomicFile::commit() {
-  if (::fsync(fd_) != 0) return system_error("sync", temporary_, errno);
+Status AtomicFile::commit(Durability durability) {
+  const bool sync = durability == Durability::kSync;
+  if (sync && ::fsync(fd_) != 0) return system_error("sync", temporary_, errno);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) return system_error("rename to", path_, errno);
-  ::close(std::exchange(fd_, -1));  // Synced: close has nothing left to report.
+  ::close(std::exchange(fd_, -1));  // Synced, or not meant to last: close has nothing left to report.
+  if (!sync) return {};
   // The new name is durable only once the folder is. Some file systems refuse to sync a folder (EINVAL): then
   // it is as durable as they make it.
   const Descriptor folder(open_retrying(parent_of(path_).c_str(), O_RDONLY | O_DIRECTORY));
@@ -171,6 +204,47 @@ Status make_dirs(const std::string& path) {
   }
   return {};
 }
+
+Status make_private_dir(const std::string& path) {
+  if (const size_t slash = path.find_last_of('/'); slash != std::string::npos && slash > 0)
+    HEDGE_TRY(make_dirs(path.substr(0, slash)));
+  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
+    return system_error("make the folder", path, errno);
+  const Descriptor folder(open_retrying(path.c_str(), O_RDONLY | O_DIRECTORY));
+  if (!folder.ok()) return system_error("open the folder", path, errno);
+  if (::fchmod(folder.get(), 0700) != 0) return system_error("set the mode of", path, errno);
+  return {};
+}
+
+namespace {
+
+FileEntry entry_of(std::string name, const struct stat& info) {
+  return {std::move(name), static_cast<uint64_t>(info.st_size),
+          static_cast<int64_t>(info.st_mtim.tv_sec) * 1'000'000'000 + info.st_mtim.tv_nsec};
+}
+
+}  // namespace
+
+Result<std::vector<FileEntry>> list_files(const std::string& path, size_t limit) {
+  DIR* const folder = ::opendir(path.c_str());
+  if (folder == nullptr) return system_error("list", path, errno);
+  std::vector<FileEntry> entries;
+  while (const dirent* found = entries.size() < limit ? ::readdir(folder) : nullptr) {
+    struct stat info;
+    if (::fstatat(::dirfd(folder), found->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0) continue;  // just gone
+    if (S_ISREG(info.st_mode)) entries.push_back(entry_of(found->d_name, info));
+  }
+  ::closedir(folder);
+  return entries;
+}
+
+Result<FileEntry> file_entry(const std::string& path) {
+  struct stat info;
+  if (::stat(path.c_str(), &info) != 0) return system_error("stat", path, errno);
+  return entry_of(path, info);
+}
+
+bool remove_file(const std::string& path) { return ::unlink(path.c_str()) == 0 || errno == ENOENT; }
 
 bool file_exists(const std::string& path) {
   struct stat info;

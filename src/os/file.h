@@ -6,6 +6,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/result.h"
 
@@ -31,6 +33,27 @@ class MappedFile {
 // Whole content; kExhausted when larger than `limit_bytes`.
 Result<std::string> read_file(const std::string& path, size_t limit_bytes);
 
+// A file that is read in pieces, with the caller's memory.
+class InputFile {
+ public:
+  static Result<std::unique_ptr<InputFile>> open(const std::string& path);
+  ~InputFile();
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+
+  uint64_t size_bytes() const { return size_; }
+  // All of `out`; kCorrupt where the file ends before.
+  Status read_at(uint64_t offset, std::span<uint8_t> out) const;
+  // Sets the time of the last change to now. Best effort.
+  void touch() const;
+
+ private:
+  InputFile(std::string path, int fd, uint64_t size) : path_(std::move(path)), fd_(fd), size_(size) {}
+  const std::string path_;
+  const int fd_;
+  uint64_t size_;
+};
+
 // A file that appears whole or not at all: written beside the target, then synced and renamed over it by
 // commit(). Without commit() nothing remains. One thread at a time.
 class AtomicFile {
@@ -41,8 +64,10 @@ class AtomicFile {
   AtomicFile& operator=(const AtomicFile&) = delete;
 
   Status write(std::span<const uint8_t> bytes);
-  // At most once, and nothing is written after it.
-  Status commit();
+  // At most once, and nothing is written after it. kRename: readers see all or nothing, but a crash of the
+  // machine may leave a broken file; for content with a checksum of its own.
+  enum class Durability : uint8_t { kSync, kRename };
+  Status commit(Durability durability = Durability::kSync);
 
  private:
   AtomicFile(std::string path, std::string temporary, int fd)
@@ -54,6 +79,19 @@ class AtomicFile {
 // Readers see the old content or the new, never half.
 Status write_file_atomic(const std::string& path, std::string_view content, int mode = 0644);
 Status make_dirs(const std::string& path);
+// A folder for this user alone (mode 0700), made or, when it is there, set so. Its parents as make_dirs().
+Status make_private_dir(const std::string& path);
 bool file_exists(const std::string& path);
+
+struct FileEntry {
+  std::string name;  // within the folder
+  uint64_t size_bytes = 0;
+  int64_t changed_ns = 0;  // since 1970
+};
+// Regular files of a folder, in no order, at most `limit` of them.
+Result<std::vector<FileEntry>> list_files(const std::string& folder, size_t limit);
+Result<FileEntry> file_entry(const std::string& path);
+// Whether the file is gone afterwards.
+bool remove_file(const std::string& path);
 
 }  // namespace hedge::os

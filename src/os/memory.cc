@@ -55,4 +55,11 @@ void read_view_ahead(const uint8_t* data, size_t size_bytes) {
   advise(data, size_bytes, MADV_WILLNEED);
 }
 
+void discard_memory(uint8_t* memory, size_t size_bytes) {
+  const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(memory) + page - 1) / page * page;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(memory) + size_bytes) / page * page;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 }  // namespace hedge::os

@@ -18,6 +18,8 @@ void prefer_large_pages(uint8_t* memory, size_t size_bytes);
 void map_view(const uint8_t* data, size_t size_bytes);
 // Has the pages of a file view read that are not in memory, without waiting for them. Best effort.
 void read_view_ahead(const uint8_t* data, size_t size_bytes);
+// Gives the memory behind whole pages of the range back; they read as zeros until they are written again.
+void discard_memory(uint8_t* memory, size_t size_bytes);
 
 // A zeroed array whose pages the system gives when they are first written: a buffer sized for the largest
 // batch costs a short one nothing. Fixed in size; aborts when address space runs out.

@@ -64,6 +64,17 @@ void write_engine(Writer& out, const engine::Counters& engine) {
   out.gauge("hedge_engine_active", "Sequences that are being decoded.", engine.active);
   out.gauge("hedge_engine_queued", "Requests that wait for a slot.", engine.queued);
   out.gauge("hedge_kv_bytes", "Bytes that the KV cache may take.", engine.kv_bytes_max);
+  out.gauge("hedge_kv_used_bytes", "Bytes that it takes.", engine.kv_bytes_used);
+  out.gauge("hedge_kv_cached_pages", "Its pages of 64 tokens that no running sequence uses.",
+            engine.kv_pages_cached);
+  out.counter("hedge_kv_hit_pages_total", "Pages that a request found in the KV cache or on disk.",
+              engine.kv_pages_hit);
+  out.counter("hedge_kv_evicted_pages_total", "Cached pages given up for others.", engine.kv_pages_evicted);
+  out.gauge("hedge_kv_disk_bytes", "Bytes of cached pages on disk.", engine.kv_disk_bytes);
+  out.counter("hedge_kv_disk_read_pages_total", "Pages read from disk.", engine.kv_disk_pages_read);
+  out.counter("hedge_kv_disk_written_pages_total", "Pages written to disk.", engine.kv_disk_pages_written);
+  out.counter("hedge_kv_disk_rejected_files_total", "Broken files of pages, removed.",
+              engine.kv_disk_files_rejected);
 }
 
 void write_upstream(Writer& out, const upstream::OpenAiBackend& upstream) {

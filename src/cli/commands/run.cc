@@ -256,6 +256,7 @@ void add_run(CLI::App& app, Action& chosen) {
       ->type_name("MODE")
       ->check(CLI::IsMember({"auto", "off"}))
       ->capture_default_str();
+  add_kv_memory(*command, options->engine.kv_memory_mb);
   command->add_flag("--raw", options->raw, "Continue the text as it is, without chat template");
   command->add_flag("--ignore-eos", options->ignore_eos,
                     "Go on past the end of the answer, up to --max-tokens");

@@ -106,8 +106,13 @@ Error from_file(const Settings& settings, const char* section, const char* name,
   return error;
 }
 
+// Of what is as private as the conversations: their database, and the KV cache's disk tier.
+std::string data_folder(const Settings& settings, const ModelStore& store) {
+  return settings.data_dir.empty() ? store.home() : settings.data_dir;
+}
+
 Result<std::string> database_path(const Settings& settings, const ModelStore& store) {
-  const std::string folder = settings.data_dir.empty() ? store.home() : settings.data_dir;
+  const std::string folder = data_folder(settings, store);
   if (const Status made = os::make_dirs(folder); !made.ok())
     return from_file(settings, "session", "data_dir", made.error());
   return folder + "/hedge.db";
@@ -121,6 +126,8 @@ Status start_and_serve(Settings settings) {
   auto model_path = store.resolve(settings.model);
   if (!model_path.ok()) return from_file(settings, "model", "model", std::move(model_path).error());
   HEDGE_TRY_SET(const std::string database, database_path(settings, store));
+  if (settings.engine.kv_disk_dir.empty()) settings.engine.kv_disk_dir = data_folder(settings, store) + "/kv";
+  settings.engine.warn = [](const std::string& text) { spdlog::warn("{}", text); };
 
   // Before any thread starts, so that all inherit the mask and only sigwait() gets them.
   sigset_t signals;
@@ -255,6 +262,10 @@ void add_serve(CLI::App& app, Action& chosen) {
   text("--speculation", "MODE",
        "Verify several repeated tokens at once: auto, where it pays, or off (default auto)",
        [](Settings& s) -> std::string& { return s.engine.speculation; });
+  number("--kv-memory", 0, 1 << 24, "MiB of all KV caches; 0: by the machine (docs/configuration.md)",
+         [](Settings& s) -> int& { return s.engine.kv_memory_mb; });
+  number("--kv-disk", 0, 1 << 24, "MiB of cached prefixes kept on disk (default 1024); 0: none",
+         [](Settings& s) -> int& { return s.engine.kv_disk_mb; });
   number("--slots", 1, 64, "Requests decoded together (default 4)",
          [](Settings& s) -> int& { return s.engine.slots; });
   text("--log-level", "LEVEL", "trace, debug, info, warn, error or off (default info)",

@@ -7,6 +7,7 @@
 
 #include "base/utf8.h"
 #include "cli/terminal.h"
+#include "engine/engine.h"
 #include "model/config.h"
 #include "model/kv_cache.h"
 
@@ -105,12 +106,13 @@ std::vector<TypeShare> shares(const gguf::File& file) {
 
 std::vector<MemoryEstimate> estimate_memory(const gguf::File& file, const model::Config& config) {
   std::vector<MemoryEstimate> estimates;
+  const model::KvLayout layout(config, model::KvType::kQ8);
   for (const int context : {2048, 4096, config.context}) {
     if (context > config.context) continue;
     const auto tokens = static_cast<uint64_t>(context);
     if (!estimates.empty() && tokens <= estimates.back().context_tokens) continue;
-    estimates.push_back(
-        {tokens, file.bytes().size(), model::KvCache::bytes(config, context, model::KvType::kQ8)});
+    estimates.push_back({tokens, file.bytes().size(),
+                         layout.bytes(tokens, static_cast<size_t>(engine::Options{}.prefill_chunk))});
   }
   return estimates;
 }
