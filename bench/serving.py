@@ -216,11 +216,11 @@ def scene_restart(arguments, name, model, vocabulary):
     tokens = prompt(8, arguments.restart, vocabulary)
     first_token = lambda server: server.complete(tokens, 1)[1][0] * 1000
     with tempfile.TemporaryDirectory() as folder:
-        with Server(arguments, name, model, 1, arguments.restart + 64, folder) as server:
+        with Server(arguments, name, model, 1, arguments.restart + 64, data_dir=folder) as server:
             server.complete(prompt(999, 8, vocabulary), 4)
             computed = first_token(server)
             memory = min(first_token(server) for _ in range(3))
-        with Server(arguments, name, model, 1, arguments.restart + 64, folder) as server:
+        with Server(arguments, name, model, 1, arguments.restart + 64, data_dir=folder) as server:
             server.complete(prompt(999, 8, vocabulary), 4)
             return computed, memory, first_token(server)
 

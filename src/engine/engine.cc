@@ -75,7 +75,7 @@ class EngineImpl final : public Engine {
       kv_bytes = automatic_kv_bytes(layout.bytes(context_, chunk) * static_cast<size_t>(options_.slots),
                                     model_->file().bytes().size(), os::memory_sizes());
     }
-    Slots::Setup setup{kv_bytes, options_.slots, context_, chunk, nullptr, {}};
+    Slots::Setup setup{kv_bytes, options_.slots, context_, chunk, nullptr, {}, model_->team().threads()};
     open_disk(layout, setup);
     HEDGE_TRY_SET(slots_, Slots::create(layout, std::move(setup)));
     for (int i = 0; i < options_.slots && speculate_ != Speculate::kOff; ++i) {

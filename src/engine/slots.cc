@@ -1,7 +1,9 @@
 #include "engine/slots.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <thread>
 
 namespace hedge::engine {
 namespace {
@@ -10,6 +12,8 @@ namespace {
 constexpr size_t kTailTokensMin = 4;
 // Sequences shorter than this are not kept on disk: they are computed again in a tenth of a second.
 constexpr size_t kDiskTokensMin = 256;
+// Pages that are worth a thread of their own to read.
+constexpr size_t kReadsPerThreadMin = 4;
 // Cached prefixes may take a part of the memory that is free at the start, and no more than an amount that
 // holds several hundred thousand tokens of a small model.
 constexpr size_t kCacheShare = 8;
@@ -55,6 +59,7 @@ Slots::Slots(std::unique_ptr<model::KvPool> pool, Setup setup)
     : pool_(std::move(pool)),
       tree_(std::make_unique<PrefixTree>(*pool_, setup.fingerprint)),
       rows_max_(setup.rows_max),
+      threads_(setup.threads),
       disk_(std::move(setup.disk)) {
   const size_t blocks = pool_->layout().blocks(setup.context_tokens);
   for (size_t b = blocks; b > 0 && tokens_max_ == 0; --b) {
@@ -184,11 +189,13 @@ void Slots::restore(std::span<const int32_t> tokens) {
   const model::KvLayout& layout = pool_->layout();
   const size_t had = path_.size();
   PrefixKey key = had == 0 ? tree_->key(tree_->root()) : tree_->key(path_.back());
-  size_t count = had;
-  for (; (count + 1) * kKvBlock <= tokens.size() - 1; ++count) {
+  std::vector<PrefixKey> keys;
+  for (size_t count = had; (count + 1) * kKvBlock <= tokens.size() - 1; ++count) {
     key = key_of(key, tokens.subspan(count * kKvBlock, kKvBlock));
     if (!disk_->find(key, (count + 1) * kKvBlock).global) break;
+    keys.push_back(key);
   }
+  const size_t count = had + keys.size();
   const size_t first_local = layout.has_local() ? layout.first_local_block(count * kKvBlock) : count;
   for (const NodeId node : path_) tree_->pin(node);
   size_t local_end = first_local;
@@ -198,12 +205,7 @@ void Slots::restore(std::span<const int32_t> tokens) {
       break;
     tree_->pin_local(node);
   }
-  for (size_t b = had; b < count; ++b) {
-    const NodeId node = restore_block(tokens.first((b + 1) * kKvBlock), b == 0 ? tree_->root() : path_.back(),
-                                      b >= first_local);
-    if (node == kNoNode) break;
-    path_.push_back(node);
-  }
+  restore_blocks(tokens, keys, first_local);
   for (size_t b = path_.size(); b-- > 0;) {
     const bool local = layout.has_local() && b >= first_local && (b >= had || b < local_end);
     if (local) tree_->unpin_local(path_[b], false);
@@ -211,23 +213,52 @@ void Slots::restore(std::span<const int32_t> tokens) {
   }
 }
 
-// The node of the last block of `tokens`, pinned; kNoNode when it cannot be had.
-NodeId Slots::restore_block(std::span<const int32_t> tokens, NodeId parent, bool with_local) {
-  const std::span<const int32_t> last = tokens.last(kKvBlock);
-  const PrefixKey key = key_of(tree_->key(parent), last);
-  if (with_local && !disk_->find(key, tokens.size()).local) return kNoNode;
-  const Block block = take_block(with_local);
-  if (block.global == kNoPage) return kNoNode;
-  const KvDisk::Loaded loaded = disk_->load(key, tokens, pool_->data(KvPart::kGlobal, block.global),
-                                            with_local ? pool_->data(KvPart::kLocal, block.local) : nullptr);
-  if (!loaded.ok) {
-    give_block(block);
-    return kNoNode;
+// The blocks after the path, as many as can be had, become nodes of it, pinned. Several threads read them.
+void Slots::restore_blocks(std::span<const int32_t> tokens, std::span<const PrefixKey> keys,
+                           size_t first_local) {
+  struct Reading {
+    Block block;
+    KvDisk::Loaded loaded;
+  };
+  const size_t had = path_.size();
+  std::vector<Reading> readings;
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const bool with_local = had + i >= first_local;
+    if (with_local && !disk_->find(keys[i], (had + i + 1) * kKvBlock).local) break;
+    const Block block = take_block(with_local);
+    if (block.global == kNoPage) break;
+    readings.push_back({block, {}});
   }
-  const NodeId node = tree_->insert(parent, last, block.global, block.local, loaded.from_prompt);
-  SaveWord& word = tree_->save_word(node);
-  word = with_state(word, SaveState::kSaved);
-  return node;
+  std::atomic<size_t> next{0};
+  const auto read = [&] {
+    for (size_t i = next++; i < readings.size(); i = next++) {
+      const Block& block = readings[i].block;
+      uint8_t* const local = block.local == kNoPage ? nullptr : pool_->data(KvPart::kLocal, block.local);
+      readings[i].loaded = disk_->load(keys[i], tokens.first((had + i + 1) * kKvBlock),
+                                       pool_->data(KvPart::kGlobal, block.global), local);
+      if (!readings[i].loaded.ok) next = readings.size();  // What comes after it is of no use.
+    }
+  };
+  std::vector<std::thread> helpers;
+  const size_t threads =
+      std::min(static_cast<size_t>(std::max(threads_, 1)), readings.size() / kReadsPerThreadMin);
+  for (size_t i = 1; i < threads; ++i) helpers.emplace_back(read);
+  read();
+  for (std::thread& helper : helpers) helper.join();
+  bool whole = true;
+  for (size_t i = 0; i < readings.size(); ++i) {
+    whole = whole && readings[i].loaded.ok;
+    if (!whole) {
+      give_block(readings[i].block);
+      continue;
+    }
+    const NodeId node = tree_->insert(
+        path_.empty() ? tree_->root() : path_.back(), tokens.subspan((had + i) * kKvBlock, kKvBlock),
+        readings[i].block.global, readings[i].block.local, readings[i].loaded.from_prompt);
+    SaveWord& word = tree_->save_word(node);
+    word = with_state(word, SaveState::kSaved);
+    path_.push_back(node);
+  }
 }
 
 bool Slots::restore_local(std::span<const int32_t> tokens, NodeId node) {

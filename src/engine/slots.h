@@ -43,6 +43,7 @@ class Slots {
     size_t rows_max = 0;           // most positions of one sequence per step
     std::unique_ptr<KvDisk> disk;  // null: no disk tier
     PrefixKey fingerprint;         // of its files
+    int threads = 1;               // that read them
   };
   static Result<std::unique_ptr<Slots>> create(const model::KvLayout& layout, Setup setup);
 
@@ -99,7 +100,7 @@ class Slots {
   bool local_parts_there(std::span<const NodeId> path, size_t tokens) const;
   bool fits(size_t blocks_max, size_t local_max) const;
   void restore(std::span<const int32_t> tokens);
-  NodeId restore_block(std::span<const int32_t> tokens, NodeId parent, bool with_local);
+  void restore_blocks(std::span<const int32_t> tokens, std::span<const PrefixKey> keys, size_t first_local);
   bool restore_local(std::span<const int32_t> tokens, NodeId node);
   size_t take_over(Slot& slot, const Match& match);
   bool copy_tail(Slot& slot, const Match& match);
@@ -117,6 +118,7 @@ class Slots {
   const std::unique_ptr<model::KvPool> pool_;
   const std::unique_ptr<PrefixTree> tree_;
   const size_t rows_max_;
+  const int threads_;
   size_t tokens_max_ = 0;
   std::vector<Slot> slots_;
   std::vector<NodeId> path_;  // of find_path()

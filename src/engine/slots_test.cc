@@ -67,7 +67,7 @@ class Machine {
     gguf_ = std::move(gguf::File::open(file_.path())).value();
     tokenizer_ = std::move(text::Tokenizer::load(*gguf_)).value();
     bytes_max_ = pages * (layout_.bytes_of(KvPart::kGlobal) + layout_.bytes_of(KvPart::kLocal));
-    Slots::Setup setup{bytes_max_, slots, kContext, kChunk, nullptr, {1, 2}};
+    Slots::Setup setup{bytes_max_, slots, kContext, kChunk, nullptr, {1, 2}, 2};
     if (!folder.empty()) {
       KvDiskSetup disk{folder, disk_bytes, {1, 2}, {}, [this](const std::string& text) { warning_ = text; }};
       for (const KvPart part : model::kKvPartList)
