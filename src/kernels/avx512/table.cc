@@ -15,6 +15,7 @@ namespace {
 // Each uses those above it.
 // clang-format off
 #include "kernels/common/vector_ops.inc"
+#include "kernels/avx512/pick.inc"
 #include "kernels/common/unpack.inc"
 #include "kernels/common/attention.inc"
 #include "kernels/avx512/attention.inc"
@@ -151,7 +152,7 @@ void pack_panel(const UnpackedRow* rows, size_t n_rows, const Panel* panel) {
     }
     interleave(u, panel->columns / 4, (uint32_t*)(void*)panel->u + half * 16);
     interleave(d, groups, (uint32_t*)(void*)panel->d + half * 16);
-    interleave(m, groups, (uint32_t*)(void*)panel->m + half * 16);
+    if (panel->zero == 0) interleave(m, groups, (uint32_t*)(void*)panel->m + half * 16);
   }
 }
 
