@@ -1,5 +1,8 @@
 #include "os/team.h"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -16,6 +19,31 @@ inline void pause_cpu() {
   _mm_pause();
 #elif defined(__aarch64__)
   asm volatile("yield");
+#endif
+}
+
+// The kernel's sched_attr in its first version; no header of the C library has it.
+struct SchedulerAttributes {
+  uint32_t size;
+  uint32_t policy;
+  uint64_t flags;
+  int32_t nice;
+  uint32_t priority;
+  uint64_t runtime_ns, deadline_ns, period_ns;
+};
+
+// Asks for turns of 0.1 ms, the shortest there are, instead of some milliseconds: the share of the core stays
+// the same, but a worker that others wait for comes back to it sooner. With a busy loop on each of two cores,
+// decode went from 163 to 191 tokens/s to 196 to 207. Linux 6.12 and later; without effect before.
+void ask_for_short_turns() {
+#if defined(SYS_sched_getattr) && defined(SYS_sched_setattr)
+  constexpr uint32_t kNormal = 0;  // SCHED_OTHER: who chose another policy knows better
+  SchedulerAttributes attributes{};
+  if (syscall(SYS_sched_getattr, 0, &attributes, sizeof(attributes), 0) != 0 || attributes.policy != kNormal)
+    return;
+  attributes.size = sizeof(attributes);
+  attributes.runtime_ns = 100'000;
+  syscall(SYS_sched_setattr, 0, &attributes, 0);
 #endif
 }
 
@@ -78,6 +106,9 @@ Team::~Team() {
 }
 
 void Team::run(Program program, void* context) {
+  thread_local bool asked = false;
+  if (!asked && threads_ > 1) ask_for_short_turns();
+  asked = true;
   program_ = program;
   context_ = context;
   for (Counter& counter : counters_) counter.value.store(0, std::memory_order_relaxed);
@@ -90,6 +121,7 @@ void Team::run(Program program, void* context) {
 }
 
 void Team::serve(int index) {
+  ask_for_short_turns();
   uint32_t seen = 0;
   while (true) {
     wait_for_change(run_generation_, seen);
