@@ -1,6 +1,7 @@
 // Speed of the matrix kernels by level and type, in CPU time of one thread:
 //   direct   stored bytes per second of one activation row against rows that lie in the second-level cache
-//   narrow   the same for rows of 576 values
+//   direct4  the same for four activation rows at once, direct8 for eight
+//   narrow   direct for rows of 576 values
 //   stream   the same against 64 MiB of rows, which no cache of a small machine holds
 //   unpack   stored bytes per second of unpacking rows
 //   pack     stored bytes per second of making panels of unpacked rows
@@ -116,17 +117,19 @@ void set_operations(benchmark::State& state, size_t operations) {
       static_cast<double>(operations) * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
 }
 
-void direct(benchmark::State& state, const Table& table, Type type, size_t columns, size_t bytes_wanted) {
+void direct(benchmark::State& state, const Table& table, Type type, size_t columns, size_t bytes_wanted,
+            size_t rows) {
   const size_t row_bytes = quant::row_bytes(type, columns);
   const size_t n_rows = bytes_wanted / row_bytes;
   const std::vector<uint8_t> bytes = stored_rows(type, n_rows, columns);
-  Rows act(table, 1, columns);
-  std::vector<float> out(n_rows);
+  Rows act(table, rows, columns);
+  std::vector<float> out(rows * n_rows);
   constexpr size_t kChunk = 32;  // as the model calls it
   for (auto _ : state) {
     for (size_t r = 0; r < n_rows; r += kChunk) {
       table.dot_direct[static_cast<size_t>(type)](&bytes[r * row_bytes], row_bytes, columns,
-                                                  std::min(kChunk, n_rows - r), &act.view, &out[r]);
+                                                  std::min(kChunk, n_rows - r), &act.view, rows, &out[r],
+                                                  n_rows);
     }
     benchmark::ClobberMemory();
   }
@@ -186,12 +189,14 @@ void register_all() {
         return std::string(level.name) + "/" + what + "/" + std::string(quant::info(type).name);
       };
       if (table.dot_direct[i] != nullptr) {
-        const auto add = [&](const char* what, size_t columns, size_t bytes) {
-          benchmark::RegisterBenchmark(name(what).c_str(), [&table, type, columns, bytes](auto& state) {
-            direct(state, table, type, columns, bytes);
+        const auto add = [&](const char* what, size_t columns, size_t bytes, size_t rows = 1) {
+          benchmark::RegisterBenchmark(name(what).c_str(), [&table, type, columns, bytes, rows](auto& state) {
+            direct(state, table, type, columns, bytes, rows);
           });
         };
         add("direct", kColumns, kCacheBytes);
+        add("direct4", kColumns, kCacheBytes, 4);
+        add("direct8", kColumns, kCacheBytes, 8);
         if (kNarrowColumns % quant::info(type).block_values == 0) add("narrow", kNarrowColumns, kCacheBytes);
         add("stream", kColumns, kStreamBytes);
       }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <memory>
 
@@ -233,11 +234,53 @@ TEST_P(Kernels, DotDirectIsTheProductAndReadsOnlyItsRows) {
         const Expected expected = multiply(stored, bytes.data(), n_rows, act);
         const Activations view = act.view();
         std::vector<float> out(n_rows + 1, -1.0f);
-        dot(bytes.data(), row_bytes, columns, n_rows, &view, out.data());
+        dot(bytes.data(), row_bytes, columns, n_rows, &view, 1, out.data(), n_rows);
         for (size_t j = 0; j < n_rows; ++j) {
           ASSERT_NEAR(out[j], expected.value[j], 2e-6 * expected.magnitude[j] + 1e-9) << "row " << j;
         }
         ASSERT_EQ(out[n_rows], -1.0f) << "wrote beside its results";
+      }
+    }
+  }
+}
+
+// A row of a batch has the bits that it has alone: nothing that a model answers may depend on what else is
+// asked.
+TEST_P(Kernels, DotDirectGivesARowTheSameBitsInEveryBatch) {
+  Rng rng(11);
+  constexpr size_t kRowsMax = 9, kStoredMax = 9;
+  for (const StoredType& stored : stored_types()) {
+    const auto dot = table().dot_direct[static_cast<size_t>(stored.type)];
+    if (dot == nullptr) continue;
+    for (const size_t columns : widths(stored.type)) {
+      const size_t row_bytes = quant::row_bytes(stored.type, columns);
+      for (size_t fill = 0; fill < kWeightFills.size() * kActivationFills.size(); ++fill) {
+        const size_t weight_fill = fill % kWeightFills.size(), act_fill = fill / kWeightFills.size();
+        GuardedBytes bytes(kStoredMax * row_bytes);
+        fill_weights(stored, weight_fill, rng, bytes.data(), kStoredMax, columns);
+        ActivationRows act(kRowsMax, columns);
+        fill_activations(act_fill, rng, act);
+        const Activations view = act.view();
+        std::vector<float> alone(kRowsMax * kStoredMax);
+        for (size_t r = 0; r < kRowsMax; ++r) {
+          const Activations one = view.from(r);
+          dot(bytes.data(), row_bytes, columns, kStoredMax, &one, 1, &alone[r * kStoredMax], kStoredMax);
+        }
+        for (size_t rows = 1; rows <= kRowsMax; ++rows) {
+          const size_t n_rows = 1 + (rows + fill) % kStoredMax, stride = n_rows + fill % 3;
+          std::vector<float> out(rows * stride, -1.0f);
+          dot(bytes.data() + (kStoredMax - n_rows) * row_bytes, row_bytes, columns, n_rows, &view, rows,
+              out.data(), stride);
+          for (size_t r = 0; r < rows; ++r) {
+            for (size_t i = 0; i < stride; ++i) {
+              const float expected = i < n_rows ? alone[r * kStoredMax + kStoredMax - n_rows + i] : -1.0f;
+              ASSERT_EQ(std::bit_cast<uint32_t>(out[r * stride + i]), std::bit_cast<uint32_t>(expected))
+                  << quant::info(stored.type).name << ", " << n_rows << " rows of " << columns
+                  << ", activation row " << r << " of " << rows << ", weights " << kWeightFills[weight_fill]
+                  << ", activations " << kActivationFills[act_fill];
+            }
+          }
+        }
       }
     }
   }

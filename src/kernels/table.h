@@ -120,10 +120,11 @@ struct Table {
   // out[r * out_stride] = dot(row, activation row r) for r < rows. group is 32 or 16.
   void (*dot_unpacked)(const UnpackedRow* row, size_t columns, size_t group, const Activations* act,
                        size_t rows, float* out, size_t out_stride);
-  // Direct dot of n_rows stored rows with ONE activation row; null where a type has no such kernel (then
-  // unpack + dot_unpacked is used). `blocks_end` is the end of readable memory of the tensor.
+  // out[r * out_stride + i] = dot(stored row i, activation row r) for i < n_rows, r < rows, straight from the
+  // blocks; null where a type has no such kernel (then unpack + dot_unpacked is used). Each result has the
+  // same bits whatever `rows` and n_rows are.
   void (*dot_direct[kTypes])(const void* blocks, size_t row_bytes, size_t columns, size_t n_rows,
-                             const Activations* act, float* out);
+                             const Activations* act, size_t rows, float* out, size_t out_stride);
 
   // Interleaves unpacked row `index` (0..panel_rows-1) into the panel.
   void (*pack_panel)(const UnpackedRow* rows, size_t n_rows, const Panel* panel);

@@ -124,12 +124,8 @@ void matmul_chunk(const kernels::Table& table, MatmulScratch& scratch, const Mat
     return;
   }
   if (table.dot_direct[type] != nullptr) {
-    // The chunk stays in cache between the rows, so that memory is read once.
-    for (size_t r = 0; r < input.rows; ++r) {
-      const kernels::Activations one = input.quantized->from(r);
-      table.dot_direct[type](w.row(first), w.row_bytes, w.columns, count, &one,
-                             job.out + r * job.out_stride + first);
-    }
+    table.dot_direct[type](w.row(first), w.row_bytes, w.columns, count, input.quantized, input.rows,
+                           job.out + first, job.out_stride);
     return;
   }
   for (size_t i = 0; i < count; ++i) {

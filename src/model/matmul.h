@@ -54,9 +54,8 @@ struct MatmulInput {
   const float* plain;  // [rows, plain_stride] the same rows in float, for F32, F16 and BF16 weights
   size_t plain_stride;
   size_t rows;
-  // Panels of weight rows, unpacked once for all input rows; or each stored row directly with one input row
-  // after another. Either way an output row depends on its own input row alone, bit for bit, but the two
-  // differ in rounding.
+  // Panels of weight rows, unpacked into memory for many input rows; or stored rows directly with a few.
+  // Either way an output row depends on its own input row alone, bit for bit, but the two differ in rounding.
   bool panel;
 };
 

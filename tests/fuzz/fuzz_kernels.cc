@@ -229,11 +229,10 @@ void check_products(const Table& table, quant::Type type, size_t group, const st
   }
 
   if (const auto dot = table.dot_direct[index]; dot != nullptr) {
-    std::vector<float> direct(stored);
+    std::vector<float> direct(act.rows * stored);
+    dot(bytes.data(), row_bytes, columns, stored, &view, act.rows, direct.data(), stored);
     for (size_t r = 0; r < act.rows; ++r) {
-      const Activations one = view.from(r);
-      dot(bytes.data(), row_bytes, columns, stored, &one, direct.data());
-      for (size_t j = 0; j < stored; ++j) check("dot_direct", j, r, direct[j]);
+      for (size_t j = 0; j < stored; ++j) check("dot_direct", j, r, direct[r * stored + j]);
     }
   }
 
