@@ -90,7 +90,13 @@ struct Unpacked {
     for (size_t r = 0; r < table.panel_rows; ++r) {
       rows.push_back({&u[r * kColumns], &d[r * kColumns / 16], &m[r * kColumns / 16], u_max});
     }
-    panel = {panel_u.data(), panel_d.data(), panel_m.data(), kColumns, group_of(type), u_max};
+    panel = {panel_u.data(),
+             panel_d.data(),
+             panel_m.data(),
+             kColumns,
+             group_of(type),
+             u_max,
+             kernels::kUnpackedZero[static_cast<size_t>(type)]};
     unpack(table, type);
     table.pack_panel(rows.data(), rows.size(), &panel);
   }
