@@ -78,6 +78,11 @@ class EngineImpl final : public Engine {
     Slots::Setup setup{kv_bytes, options_.slots, context_, chunk, nullptr, {}, model_->team().threads()};
     open_disk(layout, setup);
     HEDGE_TRY_SET(slots_, Slots::create(layout, std::move(setup)));
+    if (slots_->tokens_max() < context_ && options_.warn) {
+      options_.warn("the KV memory of " + std::to_string(kv_bytes >> 20) + " MiB holds " +
+                    std::to_string(slots_->tokens_max()) + " tokens of the context's " +
+                    std::to_string(context_) + "; longer requests are refused");
+    }
     for (int i = 0; i < options_.slots && speculate_ != Speculate::kOff; ++i) {
       drafters_.push_back(std::make_unique<Drafter>(context_));
     }

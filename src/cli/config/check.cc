@@ -7,6 +7,8 @@
 #include <cstdlib>
 
 #include "cli/config/config.h"
+#include "engine/speculation.h"
+#include "model/kv_cache.h"
 #include "os/file.h"
 #include "upstream/endpoint.h"
 
@@ -20,6 +22,18 @@ Status check_log_level(const Settings& settings) {
   if (spdlog::level::from_str(name) != spdlog::level::off || name == "off") return {};
   return wrong_value(settings, "server", "log_level",
                      fmt::format("expected trace, debug, info, warn, error or off, got '{}'", name));
+}
+
+// What the engine would refuse as well, but only after the server has begun to listen.
+Status check_engine(const Settings& settings) {
+  const engine::Options& options = settings.engine;
+  if (const auto type = model::parse_kv_type(options.kv_type); !type.ok())
+    return wrong_value(settings, "model", "kv_type",
+                       fmt::format("expected q8 or f16, got '{}'", options.kv_type));
+  if (const auto mode = engine::parse_speculate(options.speculation); !mode.ok())
+    return wrong_value(settings, "model", "speculation",
+                       fmt::format("expected auto or off, got '{}'", options.speculation));
+  return {};
 }
 
 Status check_host(const Settings& settings) {
@@ -109,6 +123,7 @@ bool is_loopback(const std::string& host) {
 
 Status complete_and_check(Settings& settings) {
   HEDGE_TRY(check_log_level(settings));
+  HEDGE_TRY(check_engine(settings));
   HEDGE_TRY(find_api_key(settings));
   if (settings.model.empty()) {
     return make_error(
