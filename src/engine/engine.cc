@@ -75,7 +75,7 @@ class EngineImpl final : public Engine {
       kv_bytes = automatic_kv_bytes(layout.bytes(context_, chunk) * static_cast<size_t>(options_.slots),
                                     model_->file().bytes().size(), os::memory_sizes());
     }
-    Slots::Setup setup{kv_bytes, options_.slots, context_, chunk, nullptr, {}, model_->team().threads()};
+    Slots::Setup setup{kv_bytes, options_.slots, context_, chunk, nullptr, {}, &model_->team()};
     open_disk(layout, setup);
     HEDGE_TRY_SET(slots_, Slots::create(layout, std::move(setup)));
     if (slots_->tokens_max() < context_ && options_.warn) {
@@ -306,7 +306,7 @@ class EngineImpl final : public Engine {
       }
     }
     for (std::unique_ptr<Sequence>& sequence : running_) {
-      slots_->release(*sequence);
+      release(*sequence);
       fail(*sequence);
     }
     std::lock_guard lock(bell_->mutex);

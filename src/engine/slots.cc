@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <thread>
 
 namespace hedge::engine {
 namespace {
@@ -12,8 +11,6 @@ namespace {
 constexpr size_t kTailTokensMin = 4;
 // Sequences shorter than this are not kept on disk: they are computed again in a tenth of a second.
 constexpr size_t kDiskTokensMin = 256;
-// Pages that are worth a thread of their own to read.
-constexpr size_t kReadsPerThreadMin = 4;
 // Cached prefixes may take a part of the memory that is free at the start, and no more than an amount that
 // holds several hundred thousand tokens of a small model.
 constexpr size_t kCacheShare = 8;
@@ -59,7 +56,7 @@ Slots::Slots(std::unique_ptr<model::KvPool> pool, Setup setup)
     : pool_(std::move(pool)),
       tree_(std::make_unique<PrefixTree>(*pool_, setup.fingerprint)),
       rows_max_(setup.rows_max),
-      threads_(setup.threads),
+      team_(setup.team),
       disk_(std::move(setup.disk)) {
   const size_t blocks = pool_->layout().blocks(setup.context_tokens);
   for (size_t b = blocks; b > 0 && tokens_max_ == 0; --b) {
@@ -213,7 +210,7 @@ void Slots::restore(std::span<const int32_t> tokens) {
   }
 }
 
-// The blocks after the path, as many as can be had, become nodes of it, pinned. Several threads read them.
+// The blocks after the path, as many as can be had, become nodes of it, pinned. The whole team reads them.
 void Slots::restore_blocks(std::span<const int32_t> tokens, std::span<const PrefixKey> keys,
                            size_t first_local) {
   struct Reading {
@@ -229,22 +226,21 @@ void Slots::restore_blocks(std::span<const int32_t> tokens, std::span<const Pref
     if (block.global == kNoPage) break;
     readings.push_back({block, {}});
   }
-  std::atomic<size_t> next{0};
-  const auto read = [&] {
-    for (size_t i = next++; i < readings.size(); i = next++) {
+  std::atomic<size_t> end{readings.size()};  // What comes after a broken one is of no use.
+  auto read = [&](os::Worker& worker) {
+    for (size_t i; (i = worker.take(readings.size())) < readings.size();) {
+      if (i >= end) continue;
       const Block& block = readings[i].block;
       uint8_t* const local = block.local == kNoPage ? nullptr : pool_->data(KvPart::kLocal, block.local);
       readings[i].loaded = disk_->load(keys[i], tokens.first((had + i + 1) * kKvBlock),
                                        pool_->data(KvPart::kGlobal, block.global), local);
-      if (!readings[i].loaded.ok) next = readings.size();  // What comes after it is of no use.
+      for (size_t before = end;
+           !readings[i].loaded.ok && i < before && !end.compare_exchange_weak(before, i);) {
+      }
     }
   };
-  std::vector<std::thread> helpers;
-  const size_t threads =
-      std::min(static_cast<size_t>(std::max(threads_, 1)), readings.size() / kReadsPerThreadMin);
-  for (size_t i = 1; i < threads; ++i) helpers.emplace_back(read);
-  read();
-  for (std::thread& helper : helpers) helper.join();
+  if (!readings.empty())
+    team_->run([](void* self, os::Worker& worker) { (*static_cast<decltype(read)*>(self))(worker); }, &read);
   bool whole = true;
   for (size_t i = 0; i < readings.size(); ++i) {
     whole = whole && readings[i].loaded.ok;

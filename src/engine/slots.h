@@ -18,6 +18,7 @@
 #include "engine/sequence.h"
 #include "model/kv_cache.h"
 #include "os/cpu.h"
+#include "os/team.h"
 
 namespace hedge::engine {
 
@@ -43,7 +44,7 @@ class Slots {
     size_t rows_max = 0;           // most positions of one sequence per step
     std::unique_ptr<KvDisk> disk;  // null: no disk tier
     PrefixKey fingerprint;         // of its files
-    int threads = 1;               // that read them
+    os::Team* team = nullptr;      // reads them; not null where there is a disk tier
   };
   static Result<std::unique_ptr<Slots>> create(const model::KvLayout& layout, Setup setup);
 
@@ -118,7 +119,7 @@ class Slots {
   const std::unique_ptr<model::KvPool> pool_;
   const std::unique_ptr<PrefixTree> tree_;
   const size_t rows_max_;
-  const int threads_;
+  os::Team* const team_;
   size_t tokens_max_ = 0;
   std::vector<Slot> slots_;
   std::vector<NodeId> path_;  // of find_path()

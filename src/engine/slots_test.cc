@@ -67,7 +67,7 @@ class Machine {
     gguf_ = std::move(gguf::File::open(file_.path())).value();
     tokenizer_ = std::move(text::Tokenizer::load(*gguf_)).value();
     bytes_max_ = pages * (layout_.bytes_of(KvPart::kGlobal) + layout_.bytes_of(KvPart::kLocal));
-    Slots::Setup setup{bytes_max_, slots, kContext, kChunk, nullptr, {1, 2}, 2};
+    Slots::Setup setup{bytes_max_, slots, kContext, kChunk, nullptr, {1, 2}, &team_};
     if (!folder.empty()) {
       KvDiskSetup disk{folder, disk_bytes, {1, 2}, {}, [this](const std::string& text) { warning_ = text; }};
       for (const KvPart part : model::kKvPartList)
@@ -151,6 +151,7 @@ class Machine {
   const TinyFile file_;
   std::unique_ptr<gguf::File> gguf_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
+  os::Team team_{2};
   size_t bytes_max_ = 0;
   std::string warning_;
   std::unique_ptr<Slots> slots_;

@@ -17,9 +17,8 @@ namespace hedge::kernels {
 
 inline constexpr size_t kActGroup = 32;  // activations per scale
 inline constexpr size_t kRowPad =
-    64;  // unpacked rows and activation rows are zero-padded to this many values
-inline constexpr size_t kColumnsMax = 65536;  // widest matrix that a row buffer is made for
-inline constexpr size_t kTypes = 15;          // entries of quant/type_list.inc (checked in dispatch.cc)
+    64;                               // unpacked rows and activation rows are zero-padded to this many values
+inline constexpr size_t kTypes = 15;  // entries of quant/type_list.inc (checked in dispatch.cc)
 
 // By quant::Type: the largest unpacked value. Levels without a 32-bit dot product sum in 16 bits for as long
 // as it allows. The float types have none.

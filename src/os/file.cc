@@ -13,6 +13,8 @@
 #include <system_error>
 #include <utility>
 
+#include "os/memory.h"
+
 namespace hedge::os {
 namespace {
 
@@ -71,13 +73,13 @@ Result<std::unique_ptr<MappedFile>> MappedFile::open(const std::string& path) {
   HEDGE_TRY_SET(const struct stat info, stat_regular(file, path));
   if (info.st_size == 0) return make_error(ErrorCode::kCorrupt, path + " is empty (0 bytes)");
   const size_t size = static_cast<size_t>(info.st_size);
-  void* const data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
-  if (data == MAP_FAILED) return system_error("map " + std::to_string(size) + " bytes of", path, errno);
+  void* const mapped = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
+  if (mapped == MAP_FAILED) return system_error("map " + std::to_string(size) + " bytes of", path, errno);
+  const uint8_t* const data = static_cast<const uint8_t*>(mapped);
   // Where the file is not in memory yet and its file system can, it is read into pages of 2 MB: the next
-  // start maps them in a fraction of the time, and no product of a matrix runs out of TLB entries. Best
-  // effort.
-  ::madvise(data, size, MADV_HUGEPAGE);
-  return std::unique_ptr<MappedFile>(new MappedFile(static_cast<const uint8_t*>(data), size));
+  // start maps them in a fraction of the time, and no product of a matrix runs out of TLB entries.
+  prefer_large_pages(data, size);
+  return std::unique_ptr<MappedFile>(new MappedFile(data, size));
 }
 
 MappedFile::~MappedFile() { ::munmap(const_cast<uint8_t*>(data_), size_); }

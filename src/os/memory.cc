@@ -44,7 +44,9 @@ Result<uint8_t*> reserve_memory(size_t size_bytes) {
 
 void free_memory(uint8_t* memory, size_t size_bytes) { munmap(memory, size_bytes); }
 
-void prefer_large_pages(uint8_t* memory, size_t size_bytes) { advise(memory, size_bytes, MADV_HUGEPAGE); }
+void prefer_large_pages(const uint8_t* memory, size_t size_bytes) {
+  advise(memory, size_bytes, MADV_HUGEPAGE);
+}
 
 void map_view(const uint8_t* data, size_t size_bytes) { advise(data, size_bytes, MADV_POPULATE_READ); }
 

@@ -11,8 +11,8 @@ namespace hedge::os {
 
 Result<uint8_t*> reserve_memory(size_t size_bytes);
 void free_memory(uint8_t* memory, size_t size_bytes);
-// Asks for large pages where the system has them for reserved memory. Best effort.
-void prefer_large_pages(uint8_t* memory, size_t size_bytes);
+// Asks for large pages where the system has them for this memory, reserved or a file view. Best effort.
+void prefer_large_pages(const uint8_t* memory, size_t size_bytes);
 
 // Maps the pages of a file view; returns when done. Best effort.
 void map_view(const uint8_t* data, size_t size_bytes);
