@@ -12,6 +12,7 @@ Prefill is compared with int8 arithmetic: two operations per weight of the layer
 
     bench/compare.py -m a.gguf b.gguf -t 2 -p 512 -n 128 -r 5
     bench/compare.py -m a.gguf --ik-dir ~/ik_llama.cpp/build/bin --svg chart.svg
+    bench/compare.py -m a.gguf -n 64 -d 8000 -r 3
 """
 import argparse
 import html
@@ -28,6 +29,8 @@ def parse():
     common.add_common(parser)
     parser.add_argument("-p", "--prompt", type=int, default=512, help="prompt length of prefill; 0: none")
     parser.add_argument("-n", "--generate", type=int, default=128, help="answer length of decode; 0: none")
+    parser.add_argument("-d", "--depth", type=int, default=0, help="tokens in the context before the answer; with one, decode "
+                        "alone is measured, and all programs keep keys and values in 8 bits")
     parser.add_argument("-r", "--rounds", type=int, default=5)
     parser.add_argument("--ik-dir", metavar="DIR", help="folder with ik_llama.cpp's programs (a build of its source); "
                         "left out without it")
@@ -35,8 +38,10 @@ def parse():
     parser.add_argument("--isa", help="kernel level for hedge (HEDGE_ISA); default: the best of the machine")
     arguments = parser.parse_args()
     common.check_common(arguments)
-    if arguments.rounds < 1 or arguments.prompt < 0 or arguments.generate < 0:
-        common.fail("expected -r >= 1, -p >= 0 and -n >= 0")
+    if arguments.rounds < 1 or arguments.prompt < 0 or arguments.generate < 0 or arguments.depth < 0:
+        common.fail("expected -r >= 1, -p >= 0, -n >= 0 and -d >= 0")
+    if arguments.depth:
+        arguments.prompt = 0
     if arguments.prompt == arguments.generate == 0:
         common.fail("nothing to measure: -p and -n are both 0")
     return arguments
@@ -45,25 +50,31 @@ def parse():
 def hedge_speeds(arguments, model, environment):
     """{"pp512": tokens per second, "tg128": ...} of one repetition, and the kernel level."""
     command = [arguments.hedge, "bench", "-m", model, "-t", str(arguments.threads), "-r", "1", "-p",
-               str(arguments.prompt), "-n", str(arguments.generate), "--json"]
+               str(arguments.prompt), "-n", str(arguments.generate), "-d", str(arguments.depth), "--json"]
     results = common.command_json(command, environment)
     return {r["test"]: r["tokens_per_second"] for r in results}, results[0]["isa"]
 
 
 def peers_of(arguments):
     """{name: (program, more arguments)}"""
-    peers = {"llama.cpp": (common.llama_program(arguments.llama_dir, "llama-bench"), [])}
+    tests = ["-p", str(arguments.prompt), "-n", str(arguments.generate)]
+    int8 = ["-ctk", "q8_0", "-ctv", "q8_0", "-fa", "1"] if arguments.depth else []
+    peers = {"llama.cpp": (common.llama_program(arguments.llama_dir, "llama-bench"),
+                           [*tests, *(["-d", str(arguments.depth)] if arguments.depth else []), *int8])}
     if arguments.ik_dir:
-        peers["ik_llama.cpp"] = (common.program_in(arguments.ik_dir, "llama-bench"), ["-rtr", "1"])
+        at_depth = ["-p", "0", "-n", "0", "-gp", f"{arguments.depth},{arguments.generate}"]
+        peers["ik_llama.cpp"] = (common.program_in(arguments.ik_dir, "llama-bench"),
+                                 ["-rtr", "1", *(at_depth if arguments.depth else tests), *int8])
     return peers
 
 
 def peer_speeds(arguments, peer, model):
     """{"pp512": tokens per second, ...}, or nothing where the program cannot run the file."""
     program, more = peer
-    command = [program, "-m", model, "-t", str(arguments.threads), "-r", "1", "-p", str(arguments.prompt), "-n",
-               str(arguments.generate), "-o", "json", *more]
-    return {f"pp{r['n_prompt']}" if r["n_prompt"] else f"tg{r['n_gen']}": r["avg_ts"]
+    command = [program, "-m", model, "-t", str(arguments.threads), "-r", "1", "-o", "json", *more]
+    # ik_llama.cpp's answer at a depth is listed with the prompt before it, whose time it leaves out.
+    at = f"@d{arguments.depth}" if arguments.depth else ""
+    return {f"tg{r['n_gen']}{at}" if r["n_gen"] else f"pp{r['n_prompt']}": r["avg_ts"]
             for r in common.command_json(command)}
 
 
@@ -187,6 +198,8 @@ def main():
     add_limits(results, limits)
     caption = (f"{cpu}, {arguments.threads} threads, {results[0]['isa']}, {arguments.rounds} rounds; limits: reading "
                f"{limits['read_gb_per_second']:.1f} GB/s, int8 {limits['int8_gop_per_second']:.0f} Gop/s.")
+    if arguments.depth:
+        caption += f" At a depth of {arguments.depth} tokens, keys and values in 8 bits."
     if arguments.svg:
         with open(arguments.svg, "w", encoding="utf-8") as file:
             file.write(chart(results, caption))
