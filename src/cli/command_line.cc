@@ -37,21 +37,50 @@ std::string count_error(const std::string& text) {
   return text;
 }
 
+// The command that was chosen, a group's own where there is a group; null for none.
+const CLI::App* deepest(const CLI::App& app) {
+  const CLI::App* command = nullptr;
+  for (auto chosen = app.get_subcommands(); !chosen.empty(); chosen = command->get_subcommands())
+    command = chosen.front();
+  return command;
+}
+
+// "route train": as it stands on the command line.
+std::string full_name(const CLI::App& command) {
+  const CLI::App* parent = command.get_parent();
+  return parent == nullptr || parent->get_parent() == nullptr ? command.get_name()
+                                                              : full_name(*parent) + " " + command.get_name();
+}
+
+// A group was not told which of its commands.
+std::string group_error(const CLI::App& group, const std::vector<std::string>& rest) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : group.get_subcommands({})) names.push_back(command->get_name());
+  if (rest.empty() || is_option(rest.front()))
+    return fmt::format("{} needs one of its commands: {}", group.get_name(), fmt::join(names, ", "));
+  const std::string near = nearest(rest.front(), names);
+  return fmt::format("{} has no command '{}'; {}", group.get_name(), rest.front(),
+                     near.empty() ? fmt::format("there are {}", fmt::join(names, ", "))
+                                  : fmt::format("did you mean '{}'?", near));
+}
+
 // What CLI11 says of an argument it does not know, made helpful.
 std::string usage_error(const CLI::App& app, const CLI::Error& error) {
-  const auto chosen = app.get_subcommands();
+  const CLI::App* chosen = deepest(app);
+  if (chosen != nullptr && !chosen->get_subcommands({}).empty())
+    return group_error(*chosen, app.remaining(true));
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ArgumentMismatch))
     return count_error(error.what());
-  if (error.get_exit_code() != static_cast<int>(CLI::ExitCodes::ExtrasError) || chosen.empty())
+  if (error.get_exit_code() != static_cast<int>(CLI::ExitCodes::ExtrasError) || chosen == nullptr)
     return error.what();
   const std::vector<std::string> rest = app.remaining(true);
   if (rest.empty()) return error.what();
   const auto option = std::find_if(rest.begin(), rest.end(), is_option);
   if (option == rest.end()) {
-    return fmt::format("'{}' is one argument too many for {}", rest.front(), chosen.front()->get_name());
+    return fmt::format("'{}' is one argument too many for {}", rest.front(), full_name(*chosen));
   }
-  const std::string near = nearest(*option, long_options(*chosen.front()));
-  return fmt::format("{} has no option {}{}", chosen.front()->get_name(), *option,
+  const std::string near = nearest(*option, long_options(*chosen));
+  return fmt::format("{} has no option {}{}", full_name(*chosen), *option,
                      near.empty() ? "" : fmt::format("; did you mean {}?", near));
 }
 
@@ -107,7 +136,7 @@ int parse_and_run(int argc, const char* const* argv) {
   std::vector<std::string> words(argv + 1, argv + argc);
   if (words[0] == "help") {  // hedge help [COMMAND]
     words.erase(words.begin());
-    words.resize(std::min<size_t>(words.size(), 1));
+    words.resize(std::min<size_t>(words.size(), 2));  // a group and its command
     words.emplace_back("--help");
   }
   const std::string unknown =
@@ -125,7 +154,7 @@ int parse_and_run(int argc, const char* const* argv) {
   } catch (const CLI::ParseError& error) {
     fail(make_error(ErrorCode::kInvalidArgument, usage_error(app, error)));
     fmt::print(stderr, "`hedge {}--help` explains.\n",
-               app.get_subcommands().empty() ? "" : app.get_subcommands().front()->get_name() + " ");
+               deepest(app) == nullptr ? "" : full_name(*deepest(app)) + " ");
     return kExitUsage;
   }
   return chosen ? chosen() : kExitUsage;

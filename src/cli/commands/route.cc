@@ -1,0 +1,26 @@
+// hedge route: the group of commands about what goes upstream.
+#include "cli/commands/route.h"
+
+#include <CLI/CLI.hpp>
+
+namespace hedge::cli {
+namespace {
+
+constexpr const char* kFooter = R"(
+Examples:
+  hedge route train --data outcomes.jsonl --out my.weights  learn the prompt score from outcomes
+  hedge route eval --data held_out.jsonl --weights my.weights
+  echo '{"prompt": "Prove that 7 is prime."}' | hedge route score
+
+`hedge route COMMAND --help` explains a command. docs/routing.md says what the router does with them.)";
+
+}  // namespace
+
+void add_route(CLI::App& app, Action& chosen) {
+  CLI::App* group = app.add_subcommand("route", "Train and judge the rules of what goes upstream");
+  group->require_subcommand(1);
+  group->footer(kFooter);
+  add_route_prompt(*group, chosen);
+}
+
+}  // namespace hedge::cli

@@ -1,0 +1,12 @@
+// The group `hedge route`: commands about the decision what goes upstream. One file and one line each: in
+// route.cc, `add_route_NAME(*group, chosen)`.
+#pragma once
+
+#include "cli/command.h"
+
+namespace hedge::cli {
+
+// `hedge route train`, `eval` and `score`: the prompt score.
+void add_route_prompt(CLI::App& group, Action& chosen);
+
+}  // namespace hedge::cli
