@@ -30,7 +30,8 @@ def parse():
     parser.add_argument("-p", "--prompt", type=int, default=512, help="prompt length of prefill; 0: none")
     parser.add_argument("-n", "--generate", type=int, default=128, help="answer length of decode; 0: none")
     parser.add_argument("-d", "--depth", type=int, default=0, help="tokens in the context before the answer; with one, decode "
-                        "alone is measured, and all programs keep keys and values in 8 bits")
+                        "alone is measured; Hedge and ik_llama.cpp keep keys and values in 8 bits, llama.cpp in 16, its "
+                        "fastest way")
     parser.add_argument("-r", "--rounds", type=int, default=5)
     parser.add_argument("--ik-dir", metavar="DIR", help="folder with ik_llama.cpp's programs (a build of its source); "
                         "left out without it")
@@ -58,13 +59,12 @@ def hedge_speeds(arguments, model, environment):
 def peers_of(arguments):
     """{name: (program, more arguments)}"""
     tests = ["-p", str(arguments.prompt), "-n", str(arguments.generate)]
-    int8 = ["-ctk", "q8_0", "-ctv", "q8_0", "-fa", "1"] if arguments.depth else []
     peers = {"llama.cpp": (common.llama_program(arguments.llama_dir, "llama-bench"),
-                           [*tests, *(["-d", str(arguments.depth)] if arguments.depth else []), *int8])}
+                           [*tests, *(["-d", str(arguments.depth)] if arguments.depth else [])])}
     if arguments.ik_dir:
-        at_depth = ["-p", "0", "-n", "0", "-gp", f"{arguments.depth},{arguments.generate}"]
+        at_depth = ["-p", "0", "-n", "0", "-gp", f"{arguments.depth},{arguments.generate}", "-ctk", "q8_0", "-ctv", "q8_0"]
         peers["ik_llama.cpp"] = (common.program_in(arguments.ik_dir, "llama-bench"),
-                                 ["-rtr", "1", *(at_depth if arguments.depth else tests), *int8])
+                                 ["-rtr", "1", *(at_depth if arguments.depth else tests)])
     return peers
 
 
@@ -199,7 +199,7 @@ def main():
     caption = (f"{cpu}, {arguments.threads} threads, {results[0]['isa']}, {arguments.rounds} rounds; limits: reading "
                f"{limits['read_gb_per_second']:.1f} GB/s, int8 {limits['int8_gop_per_second']:.0f} Gop/s.")
     if arguments.depth:
-        caption += f" At a depth of {arguments.depth} tokens, keys and values in 8 bits."
+        caption += f" At a depth of {arguments.depth} tokens."
     if arguments.svg:
         with open(arguments.svg, "w", encoding="utf-8") as file:
             file.write(chart(results, caption))
