@@ -40,6 +40,14 @@ struct TokenInfo {
   std::vector<TokenLogprob> top;
 };
 
+// What probes read: the local model's residual stream after some of its blocks, which were chosen when it was
+// loaded.
+struct States {
+  std::vector<float> prompt;  // [blocks, dim] at the last token of the prompt
+  std::vector<float> answer;  // [blocks, dim] mean over the answer's tokens that went through the model
+  int tokens = 0;             // so many; the newest token is not among them. 0: `answer` is all zeros
+};
+
 struct Started {
   std::string backend;  // "local" or the upstream's name
   std::string model;
@@ -53,6 +61,8 @@ struct Started {
 struct Delta {
   std::string text;
   std::vector<TokenInfo> tokens;
+  // With Request::states_every, else null; of the tokens before this one.
+  std::shared_ptr<const States> states{};
 };
 
 // From here on another backend writes.
@@ -65,7 +75,8 @@ struct Switched {
 struct Done {
   FinishReason reason = FinishReason::kStop;
   Usage usage;
-  std::shared_ptr<const Trace> trace;  // set by the router; null from a plain backend
+  std::shared_ptr<const Trace> trace;      // set by the router; null from a plain backend
+  std::shared_ptr<const States> states{};  // of the whole answer, with Request::states_every; else null
 };
 
 using Event = std::variant<Started, Delta, Switched, Done>;

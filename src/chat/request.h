@@ -69,7 +69,10 @@ struct Request {
   std::vector<std::string> stop;  // the answer ends before the first of these
   bool ignore_eos = false;
   bool want_confidence = false;  // fill TokenInfo::margin and entropy
-  int top_logprobs = -1;         // -1: none; 0: of the chosen token; n: also of the n best
+  // With the first token, every so many tokens and the end come the model's states (event.h); 0: never. Only
+  // an engine that was told to keep some has them.
+  int states_every = 0;
+  int top_logprobs = -1;  // -1: none; 0: of the chosen token; n: also of the n best
 
   int choices = 1;  // answers that the client wants to this prompt; this request is for one of them
 

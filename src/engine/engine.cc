@@ -89,6 +89,7 @@ class EngineImpl final : public Engine {
     const int outputs = std::max(options_.slots, static_cast<int>(model::kDecodeRowsMax));
     const int rows = options_.prefill_chunk + outputs;
     forward_ = model_->make_forward(rows, outputs, info_.context_tokens);
+    if (!options_.state_blocks.empty()) forward_->tap(options_.state_blocks);
     rows_.reserve(static_cast<size_t>(rows));
     outputs_.reserve(static_cast<size_t>(rows));
     plan_.reserve(static_cast<size_t>(options_.slots));
@@ -279,6 +280,12 @@ class EngineImpl final : public Engine {
         AnswerText(*tokenizer_, std::move(stops), must.size(),
                    transcript && request.assistant_prefix.empty())});
     sequence->tokens.reserve(tokens_max);
+    if (request.states_every > 0 && !options_.state_blocks.empty()) {
+      const size_t states = options_.state_blocks.size() * static_cast<size_t>(model_->config().dim);
+      sequence->states_every = request.states_every;
+      sequence->prompt_states.resize(states);
+      sequence->answer_sums.resize(states);
+    }
     return sequence;
   }
 
@@ -445,17 +452,24 @@ class EngineImpl final : public Engine {
     count_batch(mode, seconds);
     const auto chosen_from = SteadyClock::now();
     size_t generated = 0;
+    int output = 0;  // the next sequence's first
     for (const Planned& planned : plan_) {
       Sequence& sequence = *planned.sequence;
+      const int first_output = output;
+      output += static_cast<int>(planned.outputs);
       if (mode == model::Mode::kPrompt) {
         sequence.prefill_ms += seconds * 1000;
         take_over(sequence, planned.rows, mode);
         if (planned.outputs == 0) continue;
         sequence.decode_start = SteadyClock::now();
+        if (sequence.states_every > 0) {
+          const std::span<const float> states = forward_->tapped(first_output);
+          std::copy(states.begin(), states.end(), sequence.prompt_states.begin());
+        }
         generate(sequence, {logits, vocab});
         logits += vocab;
       } else {
-        generated += verify(planned, {logits, planned.outputs * vocab});
+        generated += verify(planned, first_output, {logits, planned.outputs * vocab});
         logits += planned.outputs * vocab;
       }
     }
@@ -492,12 +506,13 @@ class EngineImpl final : public Engine {
 
   // Generates from the last token's row, and from each draft's as long as the draft is what was chosen. The
   // slot never learns of the other drafts: their places are written anew.
-  size_t verify(const Planned& planned, std::span<float> logits) {
+  size_t verify(const Planned& planned, int first_output, std::span<float> logits) {
     Sequence& sequence = *planned.sequence;
     const size_t vocab = logits.size() / planned.outputs;
     size_t generated = 0;
     for (bool right = true; right && generated < planned.rows;) {
       take_over(sequence, 1, model::Mode::kDecode);
+      if (sequence.states_every > 0) add_states(sequence, first_output + static_cast<int>(generated));
       generate(sequence, logits.subspan(generated * vocab, vocab));
       ++generated;
       right = sequence.ticket && !sequence.ticket->cancelled.load() && generated < planned.rows &&
@@ -509,6 +524,25 @@ class EngineImpl final : public Engine {
       }
     }
     return generated;
+  }
+
+  // One more token of the answer went through the model: row `output` of the last run.
+  void add_states(Sequence& sequence, int output) const {
+    const std::span<const float> states = forward_->tapped(output);
+    for (size_t i = 0; i < states.size(); ++i) sequence.answer_sums[i] += static_cast<double>(states[i]);
+    ++sequence.states_tokens;
+  }
+
+  static std::shared_ptr<const chat::States> states_of(const Sequence& sequence) {
+    if (sequence.states_every == 0) return nullptr;
+    auto states = std::make_shared<chat::States>();
+    states->prompt = sequence.prompt_states;
+    states->answer.resize(sequence.answer_sums.size());
+    states->tokens = sequence.states_tokens;
+    const double scale = 1.0 / std::max(1, sequence.states_tokens);
+    for (size_t i = 0; i < states->answer.size(); ++i)
+      states->answer[i] = static_cast<float>(sequence.answer_sums[i] * scale);
+    return states;
   }
 
   void plan_decode(Sequence& sequence) {
@@ -593,6 +627,9 @@ class EngineImpl final : public Engine {
     delta.text = sequence.text.push(id);
     name_tokens(info);
     delta.tokens.push_back(std::move(info));
+    if (sequence.states_every > 0 &&
+        (sequence.answered() == 1 || sequence.answered() % static_cast<size_t>(sequence.states_every) == 0))
+      delta.states = states_of(sequence);
     send(sequence, std::move(delta));
     if (sequence.text.stopped()) {
       finish(sequence, chat::FinishReason::kStop);
@@ -627,6 +664,7 @@ class EngineImpl final : public Engine {
     done.usage.draft_tokens_accepted = static_cast<int>(sequence.draft_tokens_accepted);
     done.usage.prefill_ms = sequence.prefill_ms;
     done.usage.decode_ms = seconds_since(sequence.decode_start) * 1000;
+    done.states = states_of(sequence);
     const std::shared_ptr<Ticket> ticket = sequence.ticket;
     // The slot is free before the client learns of the end: its next turn finds it.
     leave(sequence);
@@ -706,6 +744,14 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::string& path, const Opti
   HEDGE_TRY_SET(const model::KvType kv_type, model::parse_kv_type(options.kv_type));
   HEDGE_TRY_SET(const Speculate speculate, parse_speculate(options.speculation));
   HEDGE_TRY_SET(std::unique_ptr<model::Model> model, model::Model::load(path, options.threads));
+  for (size_t i = 0; i < options.state_blocks.size(); ++i) {
+    const int block = options.state_blocks[i];
+    if (block < 0 || block >= model->config().layers || (i > 0 && block <= options.state_blocks[i - 1])) {
+      return make_error(ErrorCode::kInvalidArgument, "state blocks: expected rising numbers from 0 to " +
+                                                         std::to_string(model->config().layers - 1) +
+                                                         ", got " + std::to_string(block));
+    }
+  }
   auto prefault = std::make_unique<model::Prefault>(model->weights());
   HEDGE_TRY_SET(std::unique_ptr<text::Tokenizer> tokenizer, text::Tokenizer::load(model->file()));
   if (tokenizer->vocab_size() != model->config().vocab) {

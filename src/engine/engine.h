@@ -33,6 +33,7 @@ struct Options {
   int prefill_chunk = 256;                       // most prompt rows per step
   int prefill_budget_ms = 30;        // beside running answers only so many rows as take about this long
   std::string speculation = "auto";  // "auto", "off" or "always" (engine/speculation.h)
+  std::vector<int> state_blocks;     // blocks whose output requests may ask for (chat::States), rising
   std::string alias;                 // served model name; empty: the file's name without folder and ".gguf"
 };
 

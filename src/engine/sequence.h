@@ -115,6 +115,11 @@ struct Sequence {
   std::unique_ptr<Drafter> drafter{};  // null without speculation
   size_t draft_tokens = 0, draft_tokens_accepted = 0;
 
+  int states_every = 0;                // chat::Request::states_every; 0 where the engine keeps none
+  std::vector<float> prompt_states{};  // [kept blocks, dim]; empty without states_every
+  std::vector<double> answer_sums{};   // [kept blocks, dim] over states_tokens tokens
+  int states_tokens = 0;
+
   size_t generated() const { return tokens.size() - prompt_tokens; }
   size_t answered() const { return generated() - healed; }
   size_t left() const {  // tokens that may still be generated

@@ -29,7 +29,8 @@ TEST(Allocation, StepsAllocateNothing) {
       const auto cache = std::move(KvCache::create(config, spec.context, KvType::kQ8)).value();
       std::vector<Row> rows;
       for (int i = 0; i < 24; ++i) rows.push_back({i + 40, i, cache.get()});
-      const std::vector<int> last_of_many{23}, only{0};
+      const std::vector<int> last_of_many{23}, only{0}, blocks{0, 3, 6};
+      forward->tap(blocks);
 
       const long before = allocations.load();
       forward->run(rows, last_of_many);

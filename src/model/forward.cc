@@ -134,6 +134,21 @@ class ForwardImpl final : public Forward {
     return logits_.data();
   }
 
+  void tap(std::span<const int> blocks) override {
+    tap_blocks_.assign(blocks.begin(), blocks.end());
+    for (size_t i = 0; i < tap_blocks_.size(); ++i) {
+      HEDGE_CHECK(tap_blocks_[i] >= 0 && tap_blocks_[i] < config_.layers);
+      HEDGE_CHECK(i == 0 || tap_blocks_[i] > tap_blocks_[i - 1]);
+    }
+    tapped_ = os::LazyArray<float>(static_cast<size_t>(rows_max_) * tap_blocks_.size() * dim_);
+  }
+
+  std::span<const float> tapped(int index) const override {
+    const size_t size = tap_blocks_.size() * dim_;
+    HEDGE_CHECK(size > 0 && index >= 0 && static_cast<size_t>(index) < outputs_.size());
+    return {&tapped_[static_cast<size_t>(index) * size], size};
+  }
+
   int rows_max() const override { return rows_max_; }
   int outputs_max() const override { return outputs_max_; }
 
@@ -166,9 +181,11 @@ class ForwardImpl final : public Forward {
     embed(worker);
     const Vector* pending_norm = nullptr;  // post-norm of the branch that is still to be added to the stream
     bool pending = false;
+    size_t taps = 0;  // that are done
     for (int i = 0; i < config_.layers; ++i) {
       const Layer& layer = weights_.layers[static_cast<size_t>(i)];
       add_and_norm(worker, pending, pending_norm, layer.attention_norm);
+      if (taps < tap_blocks_.size() && tap_blocks_[taps] == i - 1) keep_tapped(worker, taps++);
       project_qkv(worker, layer);
       rotate_and_store(worker, layer, i);
       attend(worker, i);
@@ -442,6 +459,18 @@ class ForwardImpl final : public Forward {
     worker.barrier();
   }
 
+  // The stream of the wanted rows, as the block before left it. It changes again only behind a barrier.
+  void keep_tapped(os::Worker& worker, size_t tap) {
+    if (worker.index() != 0) return;
+    const float* stream = stream_of(local(worker));
+    for (size_t i = 0; i < outputs_.size(); ++i)
+      keep_tapped_row(stream + static_cast<size_t>(outputs_[i]) * dim_, i, tap);
+  }
+
+  void keep_tapped_row(const float* x, size_t output, size_t tap) {
+    std::copy(x, x + dim_, &tapped_[(output * tap_blocks_.size() + tap) * dim_]);
+  }
+
   // gate = activation(W_gate x) * (W_up x). Each chunk computes the same rows of both, so that the product is
   // local.
   void feed_forward(os::Worker& worker, const Layer& layer) {
@@ -517,6 +546,8 @@ class ForwardImpl final : public Forward {
       const size_t r = static_cast<size_t>(outputs_[i]);
       float* x = stream + r * dim_;
       add_branch(r, post_norm, mine.plain.data(), x);
+      if (!tap_blocks_.empty() && tap_blocks_.back() == config_.layers - 1)
+        keep_tapped_row(x, i, tap_blocks_.size() - 1);
       table_.rms_norm(x, weights_.output_norm.data(), config_.norm_eps, &hidden_[i * dim_], dim_);
     }
   }
@@ -566,7 +597,9 @@ class ForwardImpl final : public Forward {
   std::vector<double> frequencies_, frequencies_local_;  // [rope_dim / 2] radians per position
   os::LazyArray<float> logits_;                          // [outputs_max, vocab]
   os::LazyArray<float> partials_;                        // [rows_max, heads, pieces_max_, partial_floats]
-  std::vector<uint8_t> single_;                          // [rows_max] rows of their own run, not tiled
+  std::vector<int> tap_blocks_;
+  os::LazyArray<float> tapped_;  // [rows_max, tapped blocks, dim]
+  std::vector<uint8_t> single_;  // [rows_max] rows of their own run, not tiled
   std::vector<std::unique_ptr<Local>> locals_;
 };
 

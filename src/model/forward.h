@@ -48,6 +48,14 @@ class Forward {
   // REQUIRES: count <= outputs_max.
   virtual const float* logits(int first, int count) = 0;
 
+  // From the next run on, keeps the residual stream after these blocks (0 to layers - 1, rising) for the rows
+  // in `outputs`; none: keeps nothing, at no cost. Allocates.
+  virtual void tap(std::span<const int> blocks) = 0;
+
+  // [tapped blocks, dim] of output `index` of the last run: what block b added to, before any further norm.
+  // Valid until the next run. REQUIRES: tap() with at least one block.
+  virtual std::span<const float> tapped(int index) const = 0;
+
   virtual int rows_max() const = 0;
   virtual int outputs_max() const = 0;
 };

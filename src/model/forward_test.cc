@@ -576,5 +576,61 @@ TEST(Forward, DraftRowsFarIntoTheContextAreSingleSteps) {
   }
 }
 
+// The last block's state, through the final norm and the head, is what the logits are made of; and a tap
+// leaves them as they are.
+TEST(Forward, TappedStatesAreTheStreamAfterTheirBlock) {
+  for (const char* architecture : {"llama", "gemma3"}) {
+    SCOPED_TRACE(architecture);
+    TinySpec spec;
+    spec.architecture = architecture;
+    spec.layers = 4;
+    Machine machine(spec);
+    const kernels::Table& table = kernels::active();
+    const std::vector<int32_t> tokens = some_tokens(40);
+    for (const size_t batch : {size_t{1}, size_t{2}, size_t{5}, size_t{40}}) {
+      SCOPED_TRACE(batch);
+      const auto tapped = machine.forward(table);
+      const auto plain = machine.forward(table);
+      const std::vector<int> blocks{1, 3};
+      tapped->tap(blocks);
+      const auto cache = KvCache::create(machine.config, spec.context, KvType::kF16);
+      const auto plain_cache = KvCache::create(machine.config, spec.context, KvType::kF16);
+      for (size_t begin = 0; begin < tokens.size(); begin += batch) {
+        const size_t end = std::min(tokens.size(), begin + batch);
+        std::vector<Row> rows, plain_rows;
+        for (size_t i = begin; i < end; ++i) {
+          rows.push_back({tokens[i], static_cast<int>(i), cache->get()});
+          plain_rows.push_back({tokens[i], static_cast<int>(i), plain_cache->get()});
+        }
+        const std::vector<int> last{static_cast<int>(rows.size()) - 1};
+        tapped->run(rows, last);
+        plain->run(plain_rows, last);
+        const std::span<const float> states = tapped->tapped(0);
+        ASSERT_EQ(states.size(), 2 * static_cast<size_t>(machine.config.dim));
+        const size_t dim = static_cast<size_t>(machine.config.dim);
+        const std::span<const float> top = states.subspan(dim);
+        double squares = 0;
+        for (const float x : top) squares += static_cast<double>(x) * static_cast<double>(x);
+        const double scale =
+            1 / std::sqrt(squares / static_cast<double>(dim) + static_cast<double>(machine.config.norm_eps));
+        std::vector<float> row(dim);
+        const float* logits = tapped->logits(0, 1);
+        const float* plain_logits = plain->logits(0, 1);
+        const Matrix& head = machine.weights.head;
+        for (size_t v = 0; v < machine.vocab(); ++v) {
+          ASSERT_EQ(logits[v], plain_logits[v]) << "a tap changes nothing";
+          quant::info(head.type).dequantize(head.row(v), row.data(), dim);
+          double expected = 0;
+          for (size_t i = 0; i < dim; ++i) {
+            expected += static_cast<double>(row[i]) * static_cast<double>(top[i]) * scale *
+                        static_cast<double>(machine.weights.output_norm.data()[i]);
+          }
+          ASSERT_NEAR(logits[v], expected, 0.05 * (1 + std::abs(expected))) << v;
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace hedge::model
