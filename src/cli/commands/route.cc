@@ -11,6 +11,7 @@ Examples:
   hedge route train --data outcomes.jsonl --out my.weights  learn the prompt score from outcomes
   hedge route eval --data held_out.jsonl --weights my.weights
   echo '{"prompt": "Prove that 7 is prime."}' | hedge route score
+  hedge route probe train -m MODEL --data questions.jsonl --out my.probe
 
 `hedge route COMMAND --help` explains a command. docs/routing.md says what the router does with them.)";
 
@@ -21,6 +22,7 @@ void add_route(CLI::App& app, Action& chosen) {
   group->require_subcommand(1);
   group->footer(kFooter);
   add_route_prompt(*group, chosen);
+  add_route_probe(*group, chosen);
 }
 
 }  // namespace hedge::cli

@@ -8,5 +8,7 @@ namespace hedge::cli {
 
 // `hedge route train`, `eval` and `score`: the prompt score.
 void add_route_prompt(CLI::App& group, Action& chosen);
+// `hedge route probe train` and `score`: the probability that a local answer is wrong.
+void add_route_probe(CLI::App& group, Action& chosen);
 
 }  // namespace hedge::cli

@@ -1,0 +1,62 @@
+// Questions for probes, and what the local model makes of them: greedy answers with the states that a probe
+// reads.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "chat/request.h"
+#include "engine/engine.h"
+#include "route/probe.h"
+
+namespace hedge::cli {
+
+// One line of a file of questions: {"messages": [{"role", "content"} ...]} for a conversation or {"text"} for
+// a raw completion; for training also {"accept": PCRE that a right answer matches} and, where they are known,
+// {"cell": kind of question, "group": questions of one group are much the same}.
+struct ProbeItem {
+  std::vector<chat::Message> messages;
+  std::string text;
+  bool raw = false;
+  std::string accept;
+  uint32_t cell = 0, group = 0;  // numbers of the names; a missing group is its own
+};
+
+inline constexpr size_t kProbeFileBytesMax = 512u << 20;
+inline constexpr size_t kProbeItemsMax = 200'000;
+
+// Reads the lines of `text`. Errors name `path`:line, what was expected and what came. need_accept: every
+// line must have it.
+Result<std::vector<ProbeItem>> parse_probe_items(std::string_view text, const std::string& path,
+                                                 bool need_accept);
+
+// Whether each answer is right: an answer matches its item's expression. Compiles each expression once.
+Result<std::vector<bool>> judge_probe_answers(const std::vector<ProbeItem>& items,
+                                              const std::vector<std::string>& answers);
+
+struct ProbeAnswer {
+  std::string text;
+  std::vector<float> prompt, answer;  // chat::States
+  int tokens = 0;
+  route::TokenFacts facts;
+};
+
+// Answers of at most this many tokens; a raw completion ends with its first whole word.
+inline constexpr int kProbeAnswerTokens = 24;
+
+// Greedy answers to all items, as many at once as the engine has slots; each is handed to `take` in the
+// items' order, on the calling thread. Stops at the first error, and with kCancelled at an interrupt.
+Status answer_probe_items(engine::Engine& engine, const std::vector<ProbeItem>& items,
+                          const std::function<void(size_t, ProbeAnswer)>& take);
+
+// Which model it is: shape, and a hash over the first bytes of its tensors.
+route::ProbeModel probe_model(const engine::Engine& engine);
+
+// The first whole word of a raw completion: the text up to the white space after it. Whole: that white space
+// is there.
+std::string_view first_word(std::string_view text, bool& whole);
+
+}  // namespace hedge::cli
