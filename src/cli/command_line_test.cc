@@ -74,12 +74,12 @@ TEST_F(CommandLineTest, MistakesAreExplained) {
   EXPECT_THAT(run({"run", "a", "b", "c"}).err, HasSubstr("'c' is one argument too many for run"));
   EXPECT_THAT(run({"run"}).err, HasSubstr("MODEL is required"));
   EXPECT_EQ(run({"serve", "--port", "70000"}).status, kExitUsage);
-  EXPECT_EQ(
-      run({"route"}).err,
-      "hedge: route needs one of its commands: train, eval, score, probe\n`hedge route --help` explains.\n");
+  EXPECT_EQ(run({"route"}).err,
+            "hedge: route needs one of its commands: train, eval, score, topics, probe\n`hedge route --help` "
+            "explains.\n");
   EXPECT_THAT(run({"route", "trian"}).err, HasSubstr("route has no command 'trian'; did you mean 'train'?"));
-  EXPECT_THAT(run({"route", "train", "--dat", "x"}).err,
-              HasSubstr("route train has no option --dat; did you mean --data?"));
+  EXPECT_THAT(run({"route", "train", "--data", "a", "--out", "b", "--seeed", "1"}).err,
+              HasSubstr("route train has no option --seeed; did you mean --seed?"));
   EXPECT_THAT(run({"help", "route", "train"}).out, HasSubstr("Usage: hedge route train"));
 }
 

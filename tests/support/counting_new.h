@@ -1,14 +1,14 @@
-// Replaces the test program's operator new by one that counts. For one source file of a program.
+// Replaces the test program's operator new by one that counts. For one source file of a program;
+// the others read the count by allocations.h.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdlib>
 #include <new>
 
-namespace hedge::testing {
+#include "tests/support/allocations.h"
 
-inline std::atomic<long> allocations{0};
+namespace hedge::testing {
 
 inline void* counted(size_t size, size_t alignment) {
   allocations.fetch_add(1);
