@@ -31,13 +31,12 @@ std::vector<Span> settle(std::vector<Span> spans) {
   return out;
 }
 
-}  // namespace
-
-std::vector<Span> detect(std::string_view text) {
+std::vector<Span> run_detectors(std::string_view text, bool private_only) {
   const Folded folded(text);
   std::vector<Span> spans;
   std::vector<Find> finds;
   for (const DetectorEntry& detector : kDetectors) {
+    if (private_only && !detector.is_private) continue;
     finds.clear();
     detector.find(folded, finds);
     for (const Find& find : finds) {
@@ -48,5 +47,10 @@ std::vector<Span> detect(std::string_view text) {
   if (spans.size() <= 1) return spans;
   return settle(std::move(spans));
 }
+
+}  // namespace
+
+std::vector<Span> detect(std::string_view text) { return run_detectors(text, false); }
+std::vector<Span> detect_private(std::string_view text) { return run_detectors(text, true); }
 
 }  // namespace hedge::privacy

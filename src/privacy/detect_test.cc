@@ -18,7 +18,7 @@ namespace {
 
 std::string describe(std::string_view text) {
   std::string out;
-  for (const Span& span : detect(text)) {
+  for (const Span& span : detect_private(text)) {
     if (!out.empty()) out += " ";
     out += std::string(span.type) + "[" + std::string(text.substr(span.begin, span.end - span.begin)) + "]";
   }
@@ -239,6 +239,37 @@ TEST(Detect, Secret) {
   });
 }
 
+TEST(Detect, DomainName) {
+  const auto urls = [](std::string_view text) {
+    std::string out;
+    for (const Span& span : detect(text)) {
+      if (span.type == "DOMAIN_NAME")
+        out += "[" + std::string(text.substr(span.begin, span.end - span.begin)) + "]";
+    }
+    return out;
+  };
+  EXPECT_EQ(urls("see https://www.example.se/ and (http://a.b.co.uk/x?y=1#z)."),
+            "[https://www.example.se/][http://a.b.co.uk/x?y=1#z]");
+  EXPECT_EQ(urls("www.example.info, example.com. Example.org/path!"),
+            "[www.example.info][example.com][Example.org/path]");
+  EXPECT_EQ(urls("http://localhost:8080/v1"), "[http://localhost:8080/v1]");
+  EXPECT_EQ(urls("https://en.wikipedia.org/wiki/C_(language)"),
+            "[https://en.wikipedia.org/wiki/C_(language)]");
+  EXPECT_EQ(urls("a@example.com main.py e.g. this.that node.js 1.2.3 :// http:// www."), "");
+  // No reason to stay on the device.
+  EXPECT_TRUE(detect_private("https://www.example.se/").empty());
+}
+
+TEST(Detect, UsDriverLicense) {
+  check({
+      {"My driver's license number is U62928788557186", "US_DRIVER_LICENSE[U62928788557186]"},
+      {"driving licence: 2270-66-1551.", "US_DRIVER_LICENSE[2270-66-1551]"},
+      {"Driver License 5130634", "US_DRIVER_LICENSE[5130634]"},
+      {"my driver's license expires in 2029", ""},
+      {"the license is Apache-2.0, order 5130634", ""},
+  });
+}
+
 TEST(Detect, SpansAreSortedAndDoNotOverlap) {
   const std::string text =
       "a@b.com 4111 1111 1111 1111 DE89 3704 0044 0532 0130 00 10.1.2.3 +41 44 668 18 00 password: "
@@ -325,7 +356,7 @@ TEST(Detect, HostileTextTakesLinearTime) {
 TEST(Detect, EveryDetectorOfTheListFindsSomething) {
   const std::string text =
       "a@b.com, 4111111111111111, DE89370400440532013000, 10.1.2.3, +41 44 668 18 00, 125-17-4954, password: "
-      "hunter2";
+      "hunter2, https://example.com/, driver's license number D1234567";
   std::set<std::string_view> found;
   for (const Span& span : detect(text)) found.insert(span.type);
   for (const DetectorEntry& detector : kDetectors) EXPECT_TRUE(found.count(detector.type)) << detector.type;

@@ -23,14 +23,15 @@ using Detector = void (*)(const Folded& text, std::vector<Find>& finds);
 struct DetectorEntry {
   std::string_view type;
   Detector find;
+  bool is_private;
 };
 
-#define HEDGE_DETECTOR(name, type) void find_##name(const Folded& text, std::vector<Find>& finds);
+#define HEDGE_DETECTOR(name, type, is_private) void find_##name(const Folded& text, std::vector<Find>& finds);
 #include "privacy/detector_list.inc"
 #undef HEDGE_DETECTOR
 
 inline constexpr DetectorEntry kDetectors[] = {
-#define HEDGE_DETECTOR(name, type) DetectorEntry{type, find_##name},
+#define HEDGE_DETECTOR(name, type, is_private) DetectorEntry{type, find_##name, is_private},
 #include "privacy/detector_list.inc"
 #undef HEDGE_DETECTOR
 };

@@ -48,8 +48,9 @@ constexpr Range kInvisibles[] = {{0xad, 0xad},     {0x034f, 0x034f}, {0x061c, 0x
                                  {0x200b, 0x200f}, {0x202a, 0x202e}, {0x2060, 0x2064},  {0x2066, 0x206f},
                                  {0xfe00, 0xfe0f}, {0xfeff, 0xfeff}, {0xe0000, 0xe01ef}};
 
-// The ASCII look-alike or class of a character beyond ASCII, or kInvisible.
-char fold_one(char32_t c) {
+}  // namespace
+
+char fold_char(char32_t c) {
   if (in_ranges(c, std::begin(kInvisibles), std::end(kInvisibles))) return kInvisible;
   if (c >= 0xc0 && c <= 0xff) return kLatin1[c - 0xc0] == '*' ? kOther : kLatin1[c - 0xc0];
   if (c >= 0x100 && c <= 0x17f) return kLatinA[c - 0x100];
@@ -71,8 +72,6 @@ char fold_one(char32_t c) {
   return in_ranges(c, std::begin(kHighLetters), std::end(kHighLetters)) ? kLetter : kOther;
 }
 
-}  // namespace
-
 Folded::Folded(std::string_view text) : original_(text), chars_(text) {
   const auto beyond = [](char c) { return static_cast<unsigned char>(c) >= 0x80; };
   if (std::none_of(text.begin(), text.end(), beyond)) return;
@@ -83,7 +82,7 @@ Folded::Folded(std::string_view text) : original_(text), chars_(text) {
     const size_t begin = position;
     char folded = text[position];
     if (beyond(folded)) {
-      folded = fold_one(utf8_next(text, position));
+      folded = fold_char(utf8_next(text, position));
       if (folded == kInvisible) continue;
     } else {
       ++position;

@@ -18,6 +18,9 @@ inline constexpr char kIdeograph =
     static_cast<char>(0x81);  // letter of a script without spaces: a word may end anywhere
 inline constexpr char kOther = static_cast<char>(0x82);  // symbol, mark or broken byte
 
+// The ASCII look-alike or class of a character beyond ASCII, or '\0' for one that is invisible.
+char fold_char(char32_t c);
+
 // Borrows `text`, which must outlive it. ASCII text is used in place.
 class Folded {
  public:

@@ -35,7 +35,7 @@ class Judge {
  public:
   void judge(std::string_view text) {
     if (!admit(text)) return;
-    for (const privacy::Span& span : privacy::detect(text)) note(span.type);
+    for (const privacy::Span& span : privacy::detect_private(text)) note(span.type);
     judge_joined(text);
   }
   // Finds only what begins in one text and ends in the other, as they are and with a space between; white
@@ -50,7 +50,7 @@ class Judge {
     const std::string_view head = after.substr(0, utf8_begin(after, std::min(after.size(), kSeamBytes)));
     for (const std::string_view glue : {"", " "}) {
       const std::string joined = fmt::format("{}{}{}", tail, glue, head);
-      for (const privacy::Span& span : privacy::detect(joined)) {
+      for (const privacy::Span& span : privacy::detect_private(joined)) {
         if (span.begin >= tail.size() || span.end <= tail.size() + glue.size()) continue;
         if (plausible_over_seam(joined, span, tail.size() + glue.size())) note(span.type);
       }
@@ -79,7 +79,7 @@ class Judge {
     }
     if (seams.empty()) return;
     joined.append(text, begin);
-    for (const privacy::Span& span : privacy::detect(joined)) {
+    for (const privacy::Span& span : privacy::detect_private(joined)) {
       if (span.type != "EMAIL_ADDRESS" && span.type != "CREDIT_CARD" && span.type != "IBAN_CODE") continue;
       const auto seam = std::upper_bound(seams.begin(), seams.end(), span.begin);
       if (seam == seams.end() || *seam >= span.end) continue;
