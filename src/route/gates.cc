@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/utf8.h"
+#include "privacy/base64.h"
 #include "privacy/detect.h"
 
 namespace hedge::route {
@@ -36,6 +37,9 @@ class Judge {
   void judge(std::string_view text) {
     if (!admit(text)) return;
     for (const privacy::Span& span : privacy::detect_private(text)) note(span.type);
+    for (const std::string& decoded : privacy::decoded_base64(text)) {
+      for (const privacy::Span& span : privacy::detect_private(decoded)) note(span.type);
+    }
     judge_joined(text);
   }
   // Finds only what begins in one text and ends in the other, as they are and with a space between; white
