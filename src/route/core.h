@@ -13,10 +13,12 @@
 namespace hedge::route {
 
 struct Core {
-  Core(chat::Backend& local_backend, chat::Backend* upstream_backend, const Policy& its_policy)
+  Core(chat::Backend& local_backend, chat::Backend* upstream_backend, const Policy& its_policy,
+       const PromptScore* its_prompt_score)
       : local(local_backend),
         upstream(upstream_backend),
         policy(its_policy),
+        prompt_score(its_prompt_score),
         budget(its_policy.upstream_tokens_per_day, unix_time_ms) {}
 
   // Runs `change` on the counters, alone.
@@ -29,6 +31,7 @@ struct Core {
   chat::Backend& local;
   chat::Backend* const upstream;  // may be null
   const Policy policy;
+  const PromptScore* const prompt_score;  // null only where policy.prompt is off
   Budget budget;
 
   mutable std::mutex mutex;

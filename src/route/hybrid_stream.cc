@@ -6,6 +6,7 @@
 #include <utility>
 #include <variant>
 
+#include "route/prompt_score.h"
 #include "route/word_end.h"
 
 namespace hedge::route {
@@ -107,6 +108,26 @@ const Gate& HybridStream::decide_by_gates() {
   return gate;
 }
 
+// What the last user message, or the raw prompt, lets expect of the upstream.
+bool HybridStream::prompt_promises_gain() {
+  const std::string* text = &request_.prompt;
+  if (!request_.raw) {
+    const auto last = std::find_if(request_.messages.rbegin(), request_.messages.rend(),
+                                   [](const chat::Message& m) { return m.role == chat::Role::kUser; });
+    if (last == request_.messages.rend()) return false;
+    text = &last->content;
+  }
+  const double gain = core_->prompt_score->score(*text);
+  const double gain_min = core_->policy.prompt.gain_min;
+  const bool goes = gain >= gain_min;
+  if (goes) {
+    because("prompt.score", "expected gain", gain, gain_min);
+  } else {
+    note("prompt.score", "expected gain", gain, gain_min);
+  }
+  return goes;
+}
+
 Status HybridStream::begin() {
   const Gate& gate = decide_by_gates();
   may_go_upstream_ = gate.effect != Effect::kStayLocal;
@@ -115,6 +136,13 @@ Status HybridStream::begin() {
     if (gate.effect == Effect::kOpen) because("forced", "before the first token");
     if (go_upstream()) {
       if (gate.effect == Effect::kOpen) core_->count([](Counters& counters) { ++counters.escalated_first; });
+      return {};
+    }
+    return go_local(Phase::kLocalResume);
+  }
+  if (may_go_upstream_ && !forced_ && core_->policy.prompt.enabled && prompt_promises_gain()) {
+    if (go_upstream()) {
+      core_->count([](Counters& counters) { ++counters.escalated_first; });
       return {};
     }
     return go_local(Phase::kLocalResume);

@@ -83,6 +83,7 @@ class HybridStream final : public chat::Stream {
   HybridStream(std::shared_ptr<Core> core, const chat::Request& request);
   Status begin();
   const Gate& decide_by_gates();
+  bool prompt_promises_gain();
 
   // Starting a backend. False (or the error): nothing has changed, the running one goes on.
   Status go_local(Phase phase);

@@ -11,8 +11,9 @@ namespace {
 
 class HybridRouter final : public Router {
  public:
-  HybridRouter(chat::Backend& local, chat::Backend* upstream, const Policy& policy)
-      : core_(std::make_shared<Core>(local, upstream, policy)), info_(local.info()) {
+  HybridRouter(chat::Backend& local, chat::Backend* upstream, const Policy& policy,
+               const PromptScore* prompt_score)
+      : core_(std::make_shared<Core>(local, upstream, policy, prompt_score)), info_(local.info()) {
     info_.name = "hedge";
   }
 
@@ -44,8 +45,10 @@ class HybridRouter final : public Router {
 
 }  // namespace
 
-std::unique_ptr<Router> Router::create(chat::Backend& local, chat::Backend* upstream, Policy policy) {
-  return std::make_unique<HybridRouter>(local, upstream, policy);
+std::unique_ptr<Router> Router::create(chat::Backend& local, chat::Backend* upstream, Policy policy,
+                                       const PromptScore* prompt_score) {
+  HEDGE_CHECK(!policy.prompt.enabled || prompt_score != nullptr);
+  return std::make_unique<HybridRouter>(local, upstream, policy, prompt_score);
 }
 
 }  // namespace hedge::route

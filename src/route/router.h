@@ -28,6 +28,15 @@ struct Confidence {
   double mid_entropy_quantile = 0.5, mid_entropy_max = 2.75;
 };
 
+// The prompt score (prompt_score.h): a prompt that promises enough goes upstream before anything runs. Off by
+// default: the weights in the program were learned from other models than the user's two.
+struct PromptRule {
+  bool enabled = false;
+  std::string
+      weights;  // file from `hedge route train`; empty: those in the program. Read by who builds the router.
+  double gain_min = 0.3;  // expected gain, upstream's mark minus local one's, from which a prompt goes up
+};
+
 struct Policy {
   bool offline = false;  // nothing goes upstream at all
   // The two privacy gates. A policy may open them; a request never can.
@@ -41,6 +50,7 @@ struct Policy {
   int upstream_answer_tokens_max = 4096;
   // Longest wait for the end of a word before a switch happens anyway, in tokens.
   int word_end_wait_tokens = 16;
+  PromptRule prompt;
   Confidence confidence;
 };
 
@@ -53,10 +63,14 @@ struct Counters {
   int64_t upstream_tokens_today = 0;
 };
 
+class PromptScore;
+
 class Router : public chat::Backend {
  public:
-  // `upstream` may be null: everything is answered locally. Both outlive the router and its streams.
-  static std::unique_ptr<Router> create(chat::Backend& local, chat::Backend* upstream, Policy policy);
+  // `upstream` may be null: everything is answered locally. `prompt_score` is asked where policy.prompt is
+  // on, and may be null where it is off. All of them outlive the router and its streams.
+  static std::unique_ptr<Router> create(chat::Backend& local, chat::Backend* upstream, Policy policy,
+                                        const PromptScore* prompt_score = nullptr);
 
   virtual Counters counters() const = 0;
   // What this UTC day has used before the process began, so that a budget survives a restart.

@@ -2,13 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <string>
 #include <thread>
 #include <variant>
 #include <vector>
 
 #include "route/fake_backend.h"
+#include "route/prompt_score.h"
 
 namespace hedge::route {
 namespace {
@@ -316,6 +319,60 @@ TEST(Router, RequestSaysUpstream) {
   EXPECT_EQ(answer.trace().route, "upstream");
   EXPECT_EQ(answer.reasons(), "gate.request_upstream");
   EXPECT_TRUE(pair.local.requests().empty());
+}
+
+// Weights that know one thing: a prompt of many bytes gains.
+PromptScore score_by_length() {
+  PromptWeights weights;
+  weights.weight.assign(kBuckets, 0.0f);
+  weights.idf.assign(kBuckets, 0.0f);
+  weights.shape_mean[static_cast<size_t>(Shape::kLength)] = std::log1p(50.0f);
+  weights.shape_weight[static_cast<size_t>(Shape::kLength)] = 1;
+  return PromptScore(weights, TopicTable::embedded());
+}
+
+TEST(Router, APromptThatPromisesAGainGoesUpstreamAtOnce) {
+  const PromptScore score = score_by_length();
+  Policy policy = quick_policy();
+  policy.prompt.enabled = true;
+  policy.prompt.gain_min = 0.2;
+  const std::string long_prompt(200, 'x');
+  const auto with_score = [&](Pair& pair) {
+    pair.router = Router::create(pair.local, &pair.upstream, policy, &score);
+  };
+
+  Pair goes(words(kParis), upstream_words(kParis));
+  with_score(goes);
+  const Answer upstream = goes.answer(ask(long_prompt));
+  EXPECT_EQ(upstream.trace().route, "upstream");
+  EXPECT_EQ(upstream.reasons(), "prompt.score");
+  EXPECT_TRUE(goes.local.requests().empty());
+  EXPECT_EQ(goes.router->counters().escalated_first, 1u);
+  const auto& steps = upstream.trace().steps;
+  const auto step =
+      std::find_if(steps.begin(), steps.end(), [](const auto& s) { return s.what == "prompt.score"; });
+  ASSERT_NE(step, steps.end());
+  EXPECT_NEAR(step->value, std::log1p(200.0) - std::log1p(50.0), 1e-5);
+  EXPECT_EQ(step->threshold, 0.2);
+
+  Pair stays(words(kParis), upstream_words(kParis));
+  with_score(stays);
+  const Answer local = stays.answer(ask("short"));
+  EXPECT_EQ(local.trace().route, "local");
+  EXPECT_EQ(local.reasons(), "confidence.ok");
+  EXPECT_TRUE(stays.upstream.requests().empty());
+
+  // No score opens a gate, and an upstream that cannot start leaves the answer to the local model.
+  Pair held(words(kParis), upstream_words(kParis));
+  with_score(held);
+  EXPECT_EQ(held.answer(ask(long_prompt + " my card is 4111 1111 1111 1111")).reasons(),
+            "gate.personal_data");
+  EXPECT_TRUE(held.upstream.requests().empty());
+  Script refuses = upstream_words(kParis);
+  refuses.refuses = make_error(ErrorCode::kUnavailable, "down");
+  Pair down(words(kParis), refuses);
+  with_score(down);
+  EXPECT_EQ(down.answer(ask(long_prompt)).text, kParisText);
 }
 
 // ---- Failures of the upstream

@@ -105,12 +105,13 @@ TEST(Config, EveryKeyIsInOneKnownSectionOnce) {
 TEST(Config, EveryFieldOfTheOptionsHasAKey) {
   std::map<std::string, size_t> keys;
   for (const ConfigKey& k : config_keys()) ++keys[k.section];
-  // And the model itself; `warn` is code.
-  EXPECT_EQ(keys["model"], boost::pfr::tuple_size_v<engine::Options> - 1 + 1);
+  // And the model itself; `warn` is code, `state_blocks` follow from a probe.
+  EXPECT_EQ(keys["model"], boost::pfr::tuple_size_v<engine::Options> - 2 + 1);
   // The key comes from an environment variable or a file; two more keys are not the server's.
   EXPECT_EQ(keys["server"], boost::pfr::tuple_size_v<server::Options> - 1 + 4);
   EXPECT_EQ(keys["upstream"], boost::pfr::tuple_size_v<upstream::Options>);
-  EXPECT_EQ(keys["policy"], boost::pfr::tuple_size_v<route::Policy> - 1);  // without `confidence`
+  EXPECT_EQ(keys["policy"], boost::pfr::tuple_size_v<route::Policy> - 2);  // without the two below
+  EXPECT_EQ(keys["policy.prompt"], boost::pfr::tuple_size_v<route::PromptRule>);
   EXPECT_EQ(keys["policy.confidence"], boost::pfr::tuple_size_v<route::Confidence>);
 }
 
