@@ -20,6 +20,7 @@ constexpr uint32_t kBlocksMax = 16;
 constexpr uint32_t kDimMax = 1 << 15;
 constexpr uint32_t kHiddenMax = 1 << 14;
 constexpr uint32_t kRegionsMax = 4096;
+constexpr uint32_t kKnotsMax = 256;
 constexpr size_t kNameBytesMax = 64;
 
 // FNV-1a over 64-bit words would miss swapped bytes inside none; bytes are few enough to take one by one.
@@ -104,6 +105,9 @@ void write_head(Writer& out, const ProbeHead& head) {
   out.put_all(head.biases);
   out.put_all(head.out);
   out.put(head.bias);
+  out.put(static_cast<uint32_t>(head.knots.size()));
+  out.put_all(head.knots);
+  out.put_all(head.knot_logits);
 }
 
 bool finite(const std::vector<float>& values) {
@@ -126,10 +130,20 @@ std::string read_head(Reader& in, size_t states, uint32_t allowed, ProbeHead& he
   head.biases = in.get_all<float>(hidden);
   head.out = in.get_all<float>(hidden);
   head.bias = in.get<float>();
+  const uint32_t knots = in.get<uint32_t>();
+  if (!in.ok() || knots > kKnotsMax) return fmt::format("{} knots, expected at most {}", knots, kKnotsMax);
+  head.knots = in.get_all<float>(knots);
+  head.knot_logits = in.get_all<float>(knots);
   if (!in.ok()) return "the file ends in a head";
   if (!finite(head.mean) || !finite(head.inv_deviation) || !finite(head.scales) || !finite(head.biases) ||
       !finite(head.out) || !std::isfinite(head.bias)) {
     return "a head holds numbers that are not finite";
+  }
+  for (const std::vector<float>* list : {&head.knots, &head.knot_logits}) {
+    for (size_t i = 0; i < list->size(); ++i) {
+      if (!std::isfinite((*list)[i]) || (i > 0 && !((*list)[i] > (*list)[i - 1])))
+        return "knots that do not rise";
+    }
   }
   return {};
 }
@@ -207,7 +221,20 @@ std::array<float, TokenFacts::kCount> TokenFacts::values() const {
           std::log1p(static_cast<float>(tokens_))};
 }
 
-double ProbeHead::logit(const ProbeInput& input) const {
+double ProbeHead::calibrated(double score) const {
+  constexpr double kBeyond = 0.01;  // so that order is kept
+  const size_t count = knots.size();
+  if (count == 0) return score;
+  const auto knot = [&](size_t i) { return static_cast<double>(knots[i]); };
+  const auto value = [&](size_t i) { return static_cast<double>(knot_logits[i]); };
+  if (score <= knot(0)) return value(0) + kBeyond * (score - knot(0));
+  if (score >= knot(count - 1)) return value(count - 1) + kBeyond * (score - knot(count - 1));
+  size_t i = 1;
+  while (score > knot(i)) ++i;
+  return value(i - 1) + (value(i) - value(i - 1)) * (score - knot(i - 1)) / (knot(i) - knot(i - 1));
+}
+
+double ProbeHead::score(const ProbeInput& input) const {
   // Each unit's sum runs over the parts of the input where they lie, so that nothing is gathered.
   struct Part {
     const float* values;

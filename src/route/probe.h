@@ -69,8 +69,9 @@ struct ProbeInput {
   std::array<float, TokenFacts::kCount> facts{};
 };
 
-// logit(wrong) = bias + sum_h out[h] relu(bias_h + sum_i weight[h][i] (x_i - mean_i) / deviation_i). An
-// ensemble of networks, and the calibration of its mean, are one wider network.
+// score = bias + sum_h out[h] relu(bias_h + sum_i weight[h][i] (x_i - mean_i) / deviation_i). An
+// ensemble of networks is one wider network. logit(wrong) is the score on a rising line through the knots,
+// level but for a little beyond them.
 struct ProbeHead {
   uint32_t sources = 0;
   std::vector<float> mean;           // [inputs]
@@ -80,10 +81,13 @@ struct ProbeHead {
   std::vector<float> biases;         // [hidden]
   std::vector<float> out;            // [hidden]
   float bias = 0;
+  std::vector<float> knots, knot_logits;  // both rising
 
   size_t inputs() const { return mean.size(); }
   size_t hidden() const { return out.size(); }
-  double logit(const ProbeInput& input) const;
+  double score(const ProbeInput& input) const;
+  double calibrated(double score) const;
+  double logit(const ProbeInput& input) const { return calibrated(score(input)); }
 };
 
 // Where the prompts lie that the probe was fitted on: centres of their states (prompt, all blocks),

@@ -46,8 +46,8 @@ std::vector<ProbeExample> examples(size_t count, uint64_t seed, double noise = 0
 
 ProbeTrainOptions quick() {
   ProbeTrainOptions options;
-  options.members = 5;
-  options.hidden = 16;
+  options.members = 10;
+  options.hidden = 8;
   options.epochs = 12;
   return options;
 }

@@ -18,7 +18,7 @@ namespace {
 
 constexpr size_t kBatch = 64;
 constexpr uint32_t kBeforeSources = kProbePrompt | kProbeFirst;
-constexpr uint32_t kAnswerSources = kProbeAnswer | kProbeFacts;
+constexpr uint32_t kAnswerSources = kProbePrompt | kProbeAnswer | kProbeFacts;
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-std::clamp(x, -30.0, 30.0))); }
 
@@ -205,43 +205,65 @@ Network fit(const Table& table, std::span<const uint32_t> rows, std::span<const 
   return net;
 }
 
-// Platt 1999 with his softened targets, by Newton's method: P(wrong) = sigmoid(slope * logit + offset).
-struct Platt {
-  double slope = 1, offset = 0;
+// Score to logit(wrong): the share of wrong answers over neighbouring scores, made rising (isotonic
+// regression by pooling adjacent violators, Ayer et al. 1955), with lines between.
+struct Calibration {
+  std::vector<float> knots, knot_logits;
 };
 
-Platt fit_platt(std::span<const double> logits, std::span<const ProbeExample> examples) {
-  double wrong = 0;
-  for (const ProbeExample& e : examples) wrong += e.wrong ? 1 : 0;
-  const double right = static_cast<double>(examples.size()) - wrong;
-  const double high = (wrong + 1) / (wrong + 2), low = 1 / (right + 2);
-  Platt platt;
-  for (int round = 0; round < 100; ++round) {
-    double ga = 0, gb = 0, haa = 1e-6, hab = 0, hbb = 1e-6;
-    for (size_t i = 0; i < logits.size(); ++i) {
-      const double p = sigmoid(platt.slope * logits[i] + platt.offset);
-      const double d = p - (examples[i].wrong ? high : low);
-      const double h = p * (1 - p);
-      ga += d * logits[i];
-      gb += d;
-      haa += h * logits[i] * logits[i];
-      hab += h * logits[i];
-      hbb += h;
+constexpr size_t kKnots = 16;
+constexpr size_t kPerKnotMin = 20;
+
+Calibration calibrate(std::span<const double> scores, std::span<const ProbeExample> examples) {
+  std::vector<uint32_t> order(scores.size());
+  std::iota(order.begin(), order.end(), 0u);
+  std::sort(order.begin(), order.end(),
+            [&](uint32_t a, uint32_t b) { return scores[a] != scores[b] ? scores[a] < scores[b] : a < b; });
+  struct Pool {
+    double score = 0, wrong = 0, count = 0;
+    double share() const { return (wrong + 0.5) / (count + 1); }
+  };
+  std::vector<Pool> pools;
+  const size_t bins = std::clamp<size_t>(order.size() / kPerKnotMin, 2, kKnots);
+  for (size_t bin = 0; bin < bins; ++bin) {
+    Pool pool;
+    for (size_t i = bin * order.size() / bins; i < (bin + 1) * order.size() / bins; ++i) {
+      pool.score += scores[order[i]];
+      pool.wrong += examples[order[i]].wrong ? 1 : 0;
+      pool.count += 1;
     }
-    const double determinant = haa * hbb - hab * hab;
-    if (!(determinant > 1e-12)) break;
-    const double da = (hbb * ga - hab * gb) / determinant, db = (haa * gb - hab * ga) / determinant;
-    platt.slope -= std::clamp(da, -1.0, 1.0);
-    platt.offset -= std::clamp(db, -1.0, 1.0);
-    if (std::abs(da) + std::abs(db) < 1e-9) break;
+    pools.push_back(pool);
+    while (pools.size() > 1 && pools[pools.size() - 2].share() >= pools.back().share()) {
+      Pool& before = pools[pools.size() - 2];
+      before.score += pools.back().score;
+      before.wrong += pools.back().wrong;
+      before.count += pools.back().count;
+      pools.pop_back();
+    }
   }
-  // A head that tells nothing, or the opposite, says the base rate.
-  platt.slope = std::max(platt.slope, 0.0);
-  return platt;
+  Calibration calibration;
+  for (const Pool& pool : pools) {
+    const float knot = static_cast<float>(pool.score / pool.count);
+    const float logit = static_cast<float>(std::log(pool.share() / (1 - pool.share())));
+    if (!calibration.knots.empty() &&
+        (!(knot > calibration.knots.back()) || !(logit > calibration.knot_logits.back())))
+      continue;
+    calibration.knots.push_back(knot);
+    calibration.knot_logits.push_back(logit);
+  }
+  return calibration;
 }
 
-// The ensemble as one network, its first layer in 8 bits, with the calibration in its last.
-ProbeHead join(const Table& table, uint32_t sources, const std::vector<Network>& nets, const Platt& platt) {
+double apply(const Calibration& calibration, double score) {
+  ProbeHead head;
+  head.knots = calibration.knots;
+  head.knot_logits = calibration.knot_logits;
+  return head.calibrated(score);
+}
+
+// The ensemble as one network, its first layer in 8 bits.
+ProbeHead join(const Table& table, uint32_t sources, const std::vector<Network>& nets,
+               const Calibration& calibration) {
   ProbeHead head;
   head.sources = sources;
   head.mean = table.mean;
@@ -261,10 +283,12 @@ ProbeHead join(const Table& table, uint32_t sources, const std::vector<Network>&
       }
       head.scales.push_back(scale);
       head.biases.push_back(net.biases[h]);
-      head.out.push_back(static_cast<float>(platt.slope * share * static_cast<double>(net.out[h])));
+      head.out.push_back(static_cast<float>(share * static_cast<double>(net.out[h])));
     }
   }
-  head.bias = static_cast<float>(platt.slope * bias + platt.offset);
+  head.bias = static_cast<float>(bias);
+  head.knots = calibration.knots;
+  head.knot_logits = calibration.knot_logits;
   return head;
 }
 
@@ -306,7 +330,7 @@ struct Ensemble {
   Table table;
   std::vector<Network> nets;
   std::vector<double> held_back;  // [examples] calibrated logits of networks that have not seen the group
-  Platt platt;
+  Calibration calibration;
 };
 
 // The networks of one head. `done` is called after each.
@@ -333,18 +357,36 @@ Ensemble fit_ensemble(std::span<const ProbeExample> examples, uint32_t sources,
     done();
   });
   std::vector<float> scratch;
+  double mean = 0, squares = 0, within = 0;  // of held-back means; of the difference of their networks
   for (uint32_t r = 0; r < examples.size(); ++r) {
-    double sum = 0;
+    double sum = 0, own_squares = 0;
     int count = 0;
     for (int m = 0; m < options.members; ++m) {
       if (static_cast<uint32_t>(m % options.parts) != parts[r]) continue;
-      sum += ensemble.nets[static_cast<size_t>(m)].logit(ensemble.table.row(r), scratch);
+      const double logit = ensemble.nets[static_cast<size_t>(m)].logit(ensemble.table.row(r), scratch);
+      sum += logit;
+      own_squares += logit * logit;
       ++count;
     }
-    ensemble.held_back.push_back(sum / std::max(count, 1));
+    const double own_mean = sum / count;
+    ensemble.held_back.push_back(own_mean);
+    mean += own_mean;
+    squares += own_mean * own_mean;
+    within += std::max(0.0, own_squares - count * own_mean * own_mean) / (count - 1);
   }
-  ensemble.platt = fit_platt(ensemble.held_back, examples);
-  for (double& logit : ensemble.held_back) logit = ensemble.platt.slope * logit + ensemble.platt.offset;
+  ensemble.calibration = calibrate(ensemble.held_back, examples);
+  for (double& score : ensemble.held_back) score = apply(ensemble.calibration, score);
+
+  // The whole ensemble's mean is less noisy than that of the few networks that an example was held back from:
+  // the same rank has a score nearer to the middle.
+  const double n = static_cast<double>(examples.size());
+  mean /= n;
+  const double variance = squares / n - mean * mean, noise = within / n;
+  const double few = static_cast<double>(options.members / options.parts), all = options.members;
+  const double narrower =
+      variance > 0 ? std::sqrt(std::max(1 - (noise / few - noise / all) / variance, 0.1)) : 1;
+  for (float& knot : ensemble.calibration.knots)
+    knot = static_cast<float>(mean + narrower * (static_cast<double>(knot) - mean));
   return ensemble;
 }
 
@@ -399,8 +441,8 @@ Ensemble fit_unknown(std::span<const ProbeExample> examples, uint32_t sources) {
   std::vector<float> scratch;
   for (size_t r = 0; r < examples.size(); ++r)
     ensemble.held_back.push_back(ensemble.nets[0].logit(ensemble.table.row(r), scratch));
-  ensemble.platt = fit_platt(ensemble.held_back, examples);
-  for (double& logit : ensemble.held_back) logit = ensemble.platt.slope * logit + ensemble.platt.offset;
+  ensemble.calibration = calibrate(ensemble.held_back, examples);
+  for (double& score : ensemble.held_back) score = apply(ensemble.calibration, score);
   return ensemble;
 }
 
@@ -535,11 +577,7 @@ Status check_examples(size_t states, std::span<const ProbeExample> examples) {
 }  // namespace
 
 // Where what decides the answer is there, and the shape of the next token does not cover it yet.
-std::vector<int> default_probe_blocks(int layers) {
-  std::vector<int> blocks{layers * 17 / 30, layers * 23 / 30};
-  blocks.erase(std::unique(blocks.begin(), blocks.end()), blocks.end());
-  return blocks;
-}
+std::vector<int> default_probe_blocks(int layers) { return {layers * 2 / 3}; }
 
 double within_task_auroc(std::span<const double> scores, std::span<const ProbeExample> examples) {
   std::map<uint32_t, std::vector<uint32_t>> tasks;
@@ -571,7 +609,8 @@ Result<Probe> train_probe(const ProbeModel& model, const std::vector<int>& block
                           std::span<const ProbeExample> examples, const ProbeTrainOptions& options,
                           const std::function<void(int, int)>& progress, ProbeReport& report) {
   HEDGE_TRY(check_examples(blocks.size() * model.dim, examples));
-  HEDGE_CHECK(options.parts >= 2 && options.members >= options.parts);
+  // Two networks at least leave out each part: their difference is their noise.
+  HEDGE_CHECK(options.parts >= 2 && options.members >= 2 * options.parts);
   std::mutex mutex;
   int done = 0;
   const auto one_done = [&] {
@@ -587,10 +626,12 @@ Result<Probe> train_probe(const ProbeModel& model, const std::vector<int>& block
   probe.model = model;
   probe.blocks = blocks;
   probe.regions = fit_regions(make_table(examples, kProbePrompt), options.seed);
-  probe.before = join(before.table, kBeforeSources, before.nets, before.platt);
-  probe.answer = join(answer.table, kAnswerSources, answer.nets, answer.platt);
-  probe.before_unknown = join(before_unknown.table, kProbeFirst, before_unknown.nets, before_unknown.platt);
-  probe.answer_unknown = join(answer_unknown.table, kProbeFacts, answer_unknown.nets, answer_unknown.platt);
+  probe.before = join(before.table, kBeforeSources, before.nets, before.calibration);
+  probe.answer = join(answer.table, kAnswerSources, answer.nets, answer.calibration);
+  probe.before_unknown =
+      join(before_unknown.table, kProbeFirst, before_unknown.nets, before_unknown.calibration);
+  probe.answer_unknown =
+      join(answer_unknown.table, kProbeFacts, answer_unknown.nets, answer_unknown.calibration);
 
   report = {};
   report.examples = examples.size();

@@ -1,6 +1,6 @@
 // Fits a probe (probe.h) to labelled answers of one model: an ensemble of small networks per head (ReLU,
 // dropout, AdamW: Loshchilov and Hutter 2019), each fitted without one part of the groups, whose members give
-// the held-back scores that the calibration (Platt 1999) and the report are made from. The same bits for the
+// the held-back scores that the calibration and the report are made from. The same bits for the
 // same examples and seed, with any number of threads.
 #pragma once
 
@@ -28,13 +28,13 @@ struct ProbeExample {
 struct ProbeTrainOptions {
   uint64_t seed = 1;
   int threads = 2;
-  int members = 10;  // networks of an ensemble; each leaves out one of `parts`
+  int members = 10;  // networks of an ensemble, twice `parts` or more; each leaves out one of them
   int parts = 5;     // that the groups are cut into
-  int hidden = 32;   // units of a network
-  int epochs = 15;
-  float learning_rate = 2e-3f;  // falls to 0 along a line
+  int hidden = 16;   // units of a network
+  int epochs = 60;
+  float learning_rate = 4e-3f;  // falls to 0 along a line
   float weight_decay = 0.05f;
-  float dropout_input = 0.2f, dropout_hidden = 0.4f;
+  float dropout_input = 0.05f, dropout_hidden = 0.2f;
 };
 
 // Fewer examples than these teach no head.
