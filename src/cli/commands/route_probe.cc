@@ -98,6 +98,11 @@ Result<std::unique_ptr<engine::Engine>> load_engine(const Options& options, cons
   engine.speculation = "off";
   HEDGE_TRY_SET(const std::unique_ptr<gguf::File> file, gguf::File::open(path));
   HEDGE_TRY_SET(const model::Config config, model::read_config(*file));
+  if (!blocks.empty() && blocks.back() >= config.layers) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      fmt::format("the probe was fitted on another model: it reads block {}, this one has {}",
+                                  blocks.back(), config.layers));
+  }
   engine.context_tokens = std::min(kContextTokens, config.context);
   engine.state_blocks = blocks.empty() ? route::default_probe_blocks(config.layers) : blocks;
   return engine::Engine::load(path, engine);
