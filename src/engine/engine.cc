@@ -83,12 +83,13 @@ class EngineImpl final : public Engine {
                     std::to_string(slots_->tokens_max()) + " tokens of the context's " +
                     std::to_string(context_) + "; longer requests are refused");
     }
+    info_.context_tokens = static_cast<int>(std::min(context_, slots_->tokens_max()));
     for (int i = 0; i < options_.slots && speculate_ != Speculate::kOff; ++i) {
       drafters_.push_back(std::make_unique<Drafter>(context_));
     }
     const int outputs = std::max(options_.slots, static_cast<int>(model::kDecodeRowsMax));
     const int rows = options_.prefill_chunk + outputs;
-    forward_ = model_->make_forward(rows, outputs, info_.context_tokens);
+    forward_ = model_->make_forward(rows, outputs, static_cast<int>(context_));
     if (!options_.state_blocks.empty()) forward_->tap(options_.state_blocks);
     rows_.reserve(static_cast<size_t>(rows));
     outputs_.reserve(static_cast<size_t>(rows));

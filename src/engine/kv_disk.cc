@@ -85,7 +85,7 @@ Result<PrefixKey> kv_fingerprint(const gguf::File& file, const model::KvLayout& 
   };
   const std::span<const uint8_t> bytes = file.bytes();
   add(entry.size_bytes);
-  add(static_cast<uint64_t>(entry.changed_ns));
+  add(static_cast<uint64_t>(entry.status_changed_ns));
   add(checksum_of(bytes.data(), file.data_offset()));
   // Tensors of another fine-tuning differ everywhere; reading all would take as long as loading them.
   constexpr size_t kSamples = 64, kSampleBytes = 1024;
@@ -323,12 +323,36 @@ bool KvDisk::save(const Job& job) {
   return true;
 }
 
+bool KvDisk::used(const PrefixKey& key) {
+  {
+    std::lock_guard lock(mutex_);
+    const auto found = entries_.find(key);
+    if (found == entries_.end()) return false;
+    if (failed_ || used_.size() >= kJobsMax) return true;
+    used_.push_back(path_of(found->second.parent, key));
+  }
+  news_.notify_one();
+  return true;
+}
+
 void KvDisk::loop() {
   std::unique_lock lock(mutex_);
   while (true) {
-    if (jobs_.empty()) idle_.notify_all();
-    news_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
-    if (jobs_.empty() || (stopping_ && SteadyClock::now() > drain_until_)) return;
+    if (jobs_.empty() && used_.empty()) idle_.notify_all();
+    news_.wait(lock, [this] { return stopping_ || !jobs_.empty() || !used_.empty(); });
+    if (!used_.empty()) {
+      std::vector<std::string> paths;
+      paths.swap(used_);
+      writing_ = true;
+      lock.unlock();
+      for (const std::string& path : paths) {
+        if (const auto file = os::InputFile::open(path); file.ok()) (*file)->touch();
+      }
+      lock.lock();
+      writing_ = false;
+    }
+    if (stopping_ && (jobs_.empty() || SteadyClock::now() > drain_until_)) return;
+    if (jobs_.empty()) continue;
     const Job job = std::move(jobs_.front());
     jobs_.pop_front();
     writing_ = true;
@@ -412,7 +436,7 @@ KvDiskStats KvDisk::stats() const {
 
 void KvDisk::flush() {
   std::unique_lock lock(mutex_);
-  idle_.wait(lock, [this] { return jobs_.empty() && !writing_; });
+  idle_.wait(lock, [this] { return jobs_.empty() && used_.empty() && !writing_; });
 }
 
 }  // namespace hedge::engine

@@ -32,9 +32,9 @@
 
 namespace hedge::engine {
 
-// What pages depend on: the model's file (size, time of change, metadata, samples of its tensors), how keys
-// and values are stored, and the instruction set's arithmetic. The root key of the tree and so of every
-// file's name.
+// What pages depend on: the model's file (size, time of its last status change, metadata, samples of its
+// tensors), how keys and values are stored, and the instruction set's arithmetic. The root key of the tree
+// and so of every file's name.
 Result<PrefixKey> kv_fingerprint(const gguf::File& file, const model::KvLayout& layout, const char* level);
 
 struct KvDiskSetup {
@@ -96,6 +96,8 @@ class KvDisk {
   };
   // False, and nothing changes, when too many wait.
   bool save(const Job& job);
+  // The page was used in memory: its file, too, counts as used now. False: there is none any more.
+  bool used(const PrefixKey& key);
 
   KvDiskStats stats() const;  // any thread
   // Waits until nothing is to be written; for tests.
@@ -130,6 +132,7 @@ class KvDisk {
   std::unordered_map<PrefixKey, Entry, KeyHash> entries_;
   std::unordered_multimap<PrefixKey, PrefixKey, KeyHash> children_;  // by parent
   std::deque<Job> jobs_;
+  std::vector<std::string> used_;  // paths whose time of use is to be renewed, in order
   bool writing_ = false, stopping_ = false, failed_ = false;
   KvDiskStats stats_;
 

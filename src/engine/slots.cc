@@ -40,8 +40,9 @@ Result<std::unique_ptr<Slots>> Slots::create(const model::KvLayout& layout, Setu
   std::unique_ptr<Slots> slots(new Slots(std::move(pool), std::move(setup)));
   if (slots->tokens_max_ == 0) {
     return make_error(ErrorCode::kInvalidArgument,
-                      "KV memory: expected at least " + std::to_string(slots->bytes_of(1)) +
-                          " bytes, which hold " + std::to_string(kKvBlock) + " tokens of this model; got " +
+                      "KV memory (kv_memory_mb, --kv-memory): expected at least " +
+                          std::to_string(slots->bytes_of(1)) + " bytes, which hold " +
+                          std::to_string(kKvBlock) + " tokens of this model; got " +
                           std::to_string(bytes_max));
   }
   slots->slots_.resize(count);
@@ -460,15 +461,17 @@ void Slots::release(Sequence& sequence) {
   note_stats();
 }
 
-// Asks for every node of the sequence that is not on disk yet, the last first: what is written later is
-// removed later, and a page is of no use without those before it.
+// Asks for every node of the sequence that is not on disk (any more), the last first: what is written or used
+// later is removed later, and a page is of no use without those before it.
 void Slots::save(const Slot& s) {
   std::shared_ptr<const std::vector<int32_t>> tokens;
   for (size_t b = s.published; b-- > 0;) {
     const NodeId node = s.blocks[b].node;
     SaveWord& word = tree_->save_word(node);
     const uint32_t before = word.load();
-    if (state_of(before) != SaveState::kUnsaved) continue;
+    if (state_of(before) == SaveState::kSaved ? disk_->used(tree_->key(node))
+                                              : state_of(before) != SaveState::kUnsaved)
+      continue;
     if (tokens == nullptr) tokens = std::make_shared<const std::vector<int32_t>>(s.sequence->tokens);
     KvDisk::Job job;
     job.parent = tree_->key(tree_->parent(node));

@@ -388,6 +388,24 @@ TEST(KvDisk, TheFolderKeepsItsLimit) {
   EXPECT_EQ(later.ask(numbers(500, 0)), 0u);
 }
 
+// What is found in memory again and again would otherwise be the oldest on disk.
+TEST(KvDisk, APrefixInUseStays) {
+  const Folder folder;
+  const uint64_t limit = 40 * 30000;
+  {
+    Machine machine(0, 64, 2, folder.path(), limit);
+    machine.ask(numbers(500));
+    for (int i = 1; i <= 20; ++i) {
+      machine.ask(numbers(500, 10000 * i));
+      machine.slots().disk()->flush();
+      EXPECT_EQ(machine.ask(numbers(500)), 499u);
+    }
+  }
+  EXPECT_LE(folder.bytes(), limit);
+  Machine later(0, 64, 2, folder.path(), limit);
+  EXPECT_GE(later.ask(numbers(500)), 448u);  // whole pages; the end below one belongs to its own sequence
+}
+
 TEST(KvDisk, FilesOfOthersStay) {
   const Folder folder;
   fs::create_directories(folder.path());

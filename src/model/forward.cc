@@ -119,7 +119,7 @@ class ForwardImpl final : public Forward {
         panel_ = true;
         break;
       case Mode::kDecode:
-        panel_ = rows.size() > kDecodeRowsMax;
+        panel_ = false;
         break;
     }
     split_runs();
@@ -566,9 +566,10 @@ class ForwardImpl final : public Forward {
       worker.barrier();
     }
     const MatmulJob jobs[] = {{&weights_.head, logits_.data(), static_cast<size_t>(config_.vocab)}};
-    matmul_phase(worker, table_, mine.matmul, jobs,
-                 MatmulInput{&act, hidden, dim_, head_count_, head_count_ > kDecodeRowsMax},
-                 [](size_t, size_t, size_t) {});
+    matmul_phase(
+        worker, table_, mine.matmul, jobs,
+        MatmulInput{&act, hidden, dim_, head_count_, mode_ == Mode::kAuto && head_count_ > kDecodeRowsMax},
+        [](size_t, size_t, size_t) {});
   }
 
   const Config& config_;

@@ -27,8 +27,9 @@ struct Row {
 enum class Mode : uint8_t {
   kAuto,    // by the number of rows: the fastest
   kPrompt,  // pieces of prompts: the same bits however the prompt is cut, and whatever stands beside it
-  kDecode,  // one row per sequence: the same bits for up to kDecodeRowsMax sequences, more go as in kPrompt
+  kDecode,  // one row per sequence, and drafts behind it: the same bits for any number of rows
 };
+// So many rows the direct kernels unpack a weight once for; drafts go no further.
 inline constexpr size_t kDecodeRowsMax = 8;
 
 class Forward {

@@ -481,6 +481,41 @@ TEST(Forward, EightBitDecodesAreTheSameBits) {
   }
 }
 
+// More sequences than the direct kernels take at once, and as many ends of prompts.
+TEST(Forward, ManySequencesChangeNoBit) {
+  for (const TinySpec& spec : both_architectures()) {
+    Machine machine(spec, 2);
+    const auto forward = machine.forward(kernels::active());
+    const std::vector<int32_t> tokens = some_tokens(20);
+    constexpr size_t kSequences = 20;
+    for (const Mode mode : {Mode::kPrompt, Mode::kDecode}) {
+      Logits first;
+      for (const size_t sequences : {size_t{1}, size_t{9}, kSequences}) {
+        std::vector<std::unique_ptr<KvCache>> caches;
+        std::vector<Row> rows;
+        std::vector<int> outputs;
+        for (size_t i = 0; i < sequences; ++i) {
+          caches.push_back(machine.cache(KvType::kQ8));
+          std::vector<Row> prompt;
+          for (size_t p = 0; p + 1 < tokens.size(); ++p)
+            prompt.push_back({tokens[p], static_cast<int>(p), caches.back().get()});
+          forward->run(prompt, {}, Mode::kPrompt);
+          rows.push_back({tokens.back(), static_cast<int>(tokens.size()) - 1, caches.back().get()});
+          outputs.push_back(static_cast<int>(i));
+        }
+        forward->run(rows, outputs, mode);
+        const float* logits = forward->logits(0, static_cast<int>(sequences));
+        if (first.empty()) first = {{logits, logits + machine.vocab()}};
+        for (size_t i = 0; i < sequences; ++i) {
+          const float* row = logits + i * machine.vocab();
+          EXPECT_EQ(std::vector<double>(row, row + machine.vocab()), first[0])
+              << spec.architecture << ", sequence " << i << " of " << sequences;
+        }
+      }
+    }
+  }
+}
+
 // Logits of the rows `tokens` at `position` onwards of one cache, in one decode batch. `beside`: another
 // sequence's row that stands before them.
 Logits decode(Forward& forward, KvCache& cache, size_t vocab, std::span<const int32_t> tokens,

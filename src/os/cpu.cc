@@ -59,21 +59,43 @@ uint64_t field_kilobytes(const std::optional<std::string>& text, std::string_vie
   return value ? leading_number(*value).value_or(0) << 10 : 0;
 }
 
-// The folders of this process's control group and of all groups above it, innermost first.
-std::vector<std::string> control_groups(const SystemPaths& paths) {
-  const auto membership = read_system_file(paths.proc + "/self/cgroup");
-  if (!membership) return {};
-  constexpr std::string_view kVersion2 = "0::/";
-  const size_t at = membership->starts_with(kVersion2) ? 0 : membership->find("\n0::/");
-  if (at == std::string::npos) return {};
-  const size_t start = membership->find('/', at);
-  std::string group = membership->substr(start, membership->find('\n', start) - start);
-  std::vector<std::string> folders;
+// A control group's folder. Version 1 keeps one tree per controller, with other names for its files.
+struct ControlGroup {
+  std::string folder;
+  bool version1 = false;
+};
+
+void add_groups(const std::string& mount, std::string_view path, bool version1,
+                std::vector<ControlGroup>& groups) {
+  std::string group(path);
   for (;;) {
-    folders.push_back(paths.sys + "/fs/cgroup" + (group == "/" ? "" : group));
-    if (group.size() <= 1) return folders;
+    groups.push_back({mount + (group == "/" ? "" : group), version1});
+    if (group.size() <= 1) return;
     group.resize(std::max<size_t>(1, group.find_last_of('/')));
   }
+}
+
+// This process's control groups that may limit what `controller` ("memory", "cpu") names, and all groups
+// above them, innermost first. Lines are "ID:CONTROLLERS:/PATH"; version 2 has ID 0 and no controllers.
+std::vector<ControlGroup> control_groups(const SystemPaths& paths, std::string_view controller) {
+  std::vector<ControlGroup> groups;
+  const std::string membership = read_system_file(paths.proc + "/self/cgroup").value_or("");
+  const std::string root = paths.sys + "/fs/cgroup";
+  for (std::string_view rest = membership; !rest.empty();) {
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+    const size_t first = line.find(':');
+    const size_t second = first == line.npos ? line.npos : line.find(':', first + 1);
+    if (second == line.npos || line.substr(second + 1, 1) != "/") continue;
+    const std::string_view path = line.substr(second + 1);
+    const std::string names = "," + std::string(line.substr(first + 1, second - first - 1)) + ",";
+    if (names == ",,") {
+      if (line.starts_with("0:")) add_groups(root, path, false, groups);
+    } else if (names.find("," + std::string(controller) + ",") != names.npos) {
+      add_groups(root + "/" + std::string(controller), path, true, groups);
+    }
+  }
+  return groups;
 }
 
 #if defined(__x86_64__)
@@ -154,13 +176,18 @@ int usable_cores(const SystemPaths& paths) {
   CPU_ZERO(&mask);
   // Fails where the machine has more than CPU_SETSIZE (1,024) cores; then the count of those online stands.
   if (::sched_getaffinity(0, sizeof(mask), &mask) == 0) cores = CPU_COUNT(&mask);
-  for (const std::string& group : control_groups(paths)) {
-    const auto limit =
-        read_system_file(group + "/cpu.max");  // "QUOTA PERIOD" in microseconds, or "max PERIOD"
-    if (!limit) continue;
-    const auto quota = leading_number(*limit);
-    const auto period =
-        leading_number(trimmed(std::string_view(*limit).substr(std::min(limit->find(' '), limit->size()))));
+  for (const ControlGroup& group : control_groups(paths, "cpu")) {
+    std::optional<uint64_t> quota, period;  // in microseconds
+    if (group.version1) {
+      quota = leading_number(read_system_file(group.folder + "/cpu.cfs_quota_us").value_or(""));  // or "-1"
+      period = leading_number(read_system_file(group.folder + "/cpu.cfs_period_us").value_or(""));
+    } else {
+      const auto limit = read_system_file(group.folder + "/cpu.max");  // "QUOTA PERIOD", or "max PERIOD"
+      if (!limit) continue;
+      quota = leading_number(*limit);
+      period =
+          leading_number(trimmed(std::string_view(*limit).substr(std::min(limit->find(' '), limit->size()))));
+    }
     if (quota && period.value_or(0) > 0)
       cores = static_cast<int>(std::min<uint64_t>(cores, *quota / *period));
   }
@@ -190,25 +217,30 @@ CacheSizes cache_sizes(const SystemPaths& paths) {
 
 MemorySizes memory_sizes(const SystemPaths& paths) {
   const auto meminfo = read_system_file(paths.proc + "/meminfo");
-  MemorySizes sizes{field_kilobytes(meminfo, "MemTotal"), field_kilobytes(meminfo, "MemAvailable")};
-  for (const std::string& group : control_groups(paths)) {
-    const auto limit_text = read_system_file(group + "/memory.max");  // bytes, or "max"
+  MemorySizes sizes;
+  sizes.total_bytes = sizes.machine_bytes = field_kilobytes(meminfo, "MemTotal");
+  sizes.available_bytes = field_kilobytes(meminfo, "MemAvailable");
+  for (const ControlGroup& group : control_groups(paths, "memory")) {
+    // Bytes; without a limit "max", or in version 1 a number beyond all memory.
+    const auto limit_text =
+        read_system_file(group.folder + (group.version1 ? "/memory.limit_in_bytes" : "/memory.max"));
     const auto limit = limit_text ? leading_number(*limit_text) : std::nullopt;
-    if (!limit) continue;
-    const auto used_text = read_system_file(group + "/memory.current");
-    const auto statistics = read_system_file(group + "/memory.stat");
+    if (!limit || (group.version1 && *limit >= uint64_t{1} << 60)) continue;
+    const auto used_text =
+        read_system_file(group.folder + (group.version1 ? "/memory.usage_in_bytes" : "/memory.current"));
+    const auto statistics = read_system_file(group.folder + "/memory.stat");
     uint64_t used = used_text ? leading_number(*used_text).value_or(0) : 0;
     // Page cache of files counts as used but can be given up. Lines are "NAME VALUE".
     if (statistics) {
-      constexpr std::string_view kInactive = "inactive_file ";
-      const size_t at = statistics->find(kInactive);
-      const auto reclaimable =
-          at == std::string::npos
-              ? std::nullopt
-              : leading_number(std::string_view(*statistics).substr(at + kInactive.size()));
+      const std::string_view name = group.version1 ? "total_inactive_file " : "inactive_file ";
+      const size_t at = statistics->find(name);
+      const auto reclaimable = at == std::string::npos
+                                   ? std::nullopt
+                                   : leading_number(std::string_view(*statistics).substr(at + name.size()));
       used -= std::min(used, reclaimable.value_or(0));
     }
-    sizes.total_bytes = sizes.total_bytes == 0 ? *limit : std::min(sizes.total_bytes, *limit);
+    if (sizes.total_bytes == 0 || *limit < sizes.total_bytes)
+      sizes.total_bytes = sizes.group_limit_bytes = *limit;
     sizes.available_bytes = std::min(sizes.available_bytes, *limit - std::min(*limit, used));
   }
   return sizes;

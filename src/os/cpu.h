@@ -35,7 +35,7 @@ std::vector<std::string_view> feature_names(const CpuFeatures& features);
 std::string cpu_brand(const SystemPaths& paths = {});
 
 // Cores that this process can keep busy: those of its affinity mask, and no more than the CPU quota of its
-// control group (version 2) and every group above allows, rounded down, since a thread over the quota stalls
+// control group and every group above allows, rounded down, since a thread over the quota stalls
 // the others. At least 1.
 int usable_cores(const SystemPaths& paths = {});
 
@@ -52,6 +52,8 @@ CacheSizes cache_sizes(const SystemPaths& paths = {});
 struct MemorySizes {
   uint64_t total_bytes = 0;
   uint64_t available_bytes = 0;
+  uint64_t machine_bytes = 0;      // of the machine alone
+  uint64_t group_limit_bytes = 0;  // the smallest limit of its groups below that; 0: none
 };
 MemorySizes memory_sizes(const SystemPaths& paths = {});
 

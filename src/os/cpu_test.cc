@@ -66,8 +66,28 @@ TEST_F(CpuTest, BrokenQuotasAreNoQuotas) {
   }
   put("sys/fs/cgroup/cpu.max", "100000 100000");
   EXPECT_EQ(usable_cores(paths_), 1);
-  put("proc/self/cgroup", "1:cpu:/old\n");  // Only version 1.
+  put("proc/self/cgroup", "1:cpu:/old\n");  // Only version 1, whose folder shows no limit.
   EXPECT_EQ(usable_cores(paths_), affinity_count());
+}
+
+TEST_F(CpuTest, Version1LimitsToo) {
+  put("proc/self/cgroup", "4:memory:/box\n3:cpu,cpuacct:/box/in\n1:name=systemd:/x\nbroken\n2:memory\n");
+  put("proc/meminfo", "MemTotal:       1000 kB\nMemAvailable:    600 kB\n");
+  put("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+  put("sys/fs/cgroup/cpu/box/in/cpu.cfs_quota_us", "-1\n");
+  put("sys/fs/cgroup/cpu/box/in/cpu.cfs_period_us", "100000\n");
+  EXPECT_EQ(memory_sizes(paths_).total_bytes, 1000u << 10);
+  EXPECT_EQ(usable_cores(paths_), affinity_count());
+  put("sys/fs/cgroup/memory/box/memory.limit_in_bytes", "409600\n");
+  put("sys/fs/cgroup/memory/box/memory.usage_in_bytes", "300000\n");
+  put("sys/fs/cgroup/memory/box/memory.stat", "inactive_file 7\ntotal_inactive_file 100000\n");
+  put("sys/fs/cgroup/cpu/box/cpu.cfs_quota_us", "100000\n");
+  put("sys/fs/cgroup/cpu/box/cpu.cfs_period_us", "100000\n");
+  EXPECT_EQ(memory_sizes(paths_).total_bytes, 409600u);
+  EXPECT_EQ(memory_sizes(paths_).group_limit_bytes, 409600u);
+  EXPECT_EQ(memory_sizes(paths_).machine_bytes, 1000u << 10);
+  EXPECT_EQ(memory_sizes(paths_).available_bytes, 209600u);
+  EXPECT_EQ(usable_cores(paths_), 1);
 }
 
 TEST_F(CpuTest, Brand) {

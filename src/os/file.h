@@ -86,7 +86,8 @@ bool file_exists(const std::string& path);
 struct FileEntry {
   std::string name;  // within the folder
   uint64_t size_bytes = 0;
-  int64_t changed_ns = 0;  // since 1970
+  int64_t changed_ns = 0;         // since 1970
+  int64_t status_changed_ns = 0;  // likewise; unlike the time above nobody can set it
 };
 // Regular files of a folder, in no order, at most `limit` of them.
 Result<std::vector<FileEntry>> list_files(const std::string& folder, size_t limit);

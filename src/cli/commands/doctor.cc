@@ -1,12 +1,10 @@
 // hedge doctor: what this machine can do, and what stands in the way.
 #include <fmt/format.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
@@ -17,6 +15,7 @@
 #include "cli/terminal.h"
 #include "kernels/dispatch.h"
 #include "optimize/roofline.h"
+#include "os/cpu.h"
 
 namespace hedge::cli {
 namespace {
@@ -42,37 +41,6 @@ Examples:
   hedge doctor --quick                  the machine and the models, at once
   hedge doctor --json | jq .troubles)";
 
-// The value of a "key : value" line of a file under /proc; empty when there is none.
-std::string proc_value(const char* path, std::string_view key) {
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    if (!std::string_view(line).starts_with(key)) continue;
-    const size_t colon = line.find(':');
-    if (colon == std::string::npos) continue;
-    const size_t begin = line.find_first_not_of(" \t", colon + 1);
-    return begin == std::string::npos ? "" : line.substr(begin);
-  }
-  return {};
-}
-
-uint64_t memory_bytes(std::string_view key) {  // "MemTotal", in kB
-  return std::strtoull(proc_value("/proc/meminfo", key).c_str(), nullptr, 10) * 1024;
-}
-
-int usable_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
-// Memory that the control group of this process may use; 0: no limit found.
-uint64_t group_memory_bytes() {
-  std::ifstream file("/sys/fs/cgroup/memory.max");
-  std::string text;
-  file >> text;
-  return text.empty() || text == "max" ? 0 : std::strtoull(text.c_str(), nullptr, 10);
-}
-
 struct Finding {
   bool good;
   std::string text;
@@ -81,7 +49,7 @@ struct Finding {
 std::vector<Finding> look_for_trouble(const ModelStore& store, const std::vector<ModelFile>& models) {
   std::vector<Finding> findings;
   if (models.empty()) findings.push_back({false, "no models yet; `hedge pull` lists what it can get"});
-  const uint64_t available = memory_bytes("MemAvailable");
+  const uint64_t available = os::memory_sizes().available_bytes;
   for (const ModelFile& m : models) {
     if (const auto file = gguf::File::open(m.path); !file.ok()) {
       findings.push_back({false, fmt::format("{}: {}", m.name, file.error().detail)});
@@ -122,13 +90,14 @@ json to_json(const optimize::Roofline* limits, const std::vector<ModelFile>& mod
   for (const Finding& f : findings) {
     if (!f.good) troubles.push_back(f.text);
   }
+  const os::MemorySizes memory = os::memory_sizes();
   json out = {{"version", HEDGE_VERSION},
-              {"cpu", proc_value("/proc/cpuinfo", "model name")},
-              {"cores", usable_cores()},
+              {"cpu", os::cpu_brand()},
+              {"cores", os::usable_cores()},
               {"kernel_levels", levels},
-              {"memory_bytes", memory_bytes("MemTotal")},
-              {"memory_available_bytes", memory_bytes("MemAvailable")},
-              {"memory_group_bytes", group_memory_bytes()},
+              {"memory_bytes", memory.machine_bytes},
+              {"memory_available_bytes", memory.available_bytes},
+              {"memory_group_bytes", memory.group_limit_bytes},
               {"models", list},
               {"troubles", troubles}};
   if (limits != nullptr) {
@@ -144,18 +113,19 @@ json to_json(const optimize::Roofline* limits, const std::vector<ModelFile>& mod
 
 void print_machine() {
   fmt::print("machine\n");
-  fmt::print("  cpu        {}\n", proc_value("/proc/cpuinfo", "model name"));
-  fmt::print("  cores      {} usable by this process\n", usable_cores());
+  fmt::print("  cpu        {}\n", os::cpu_brand());
+  fmt::print("  cores      {} usable by this process\n", os::usable_cores());
   std::string levels;
   for (const kernels::Level& l : kernels::levels()) {
     levels +=
         fmt::format("{}{}{}", levels.empty() ? "" : ", ", l.name, l.usable ? "" : " (not on this machine)");
   }
   fmt::print("  kernels    {}\n", levels);
-  fmt::print("  memory     {}, {} available\n", human_bytes(memory_bytes("MemTotal")),
-             human_bytes(memory_bytes("MemAvailable")));
-  if (const uint64_t limit = group_memory_bytes(); limit > 0)
-    fmt::print("             limited to {} by its control group\n", human_bytes(limit));
+  const os::MemorySizes memory = os::memory_sizes();
+  fmt::print("  memory     {}, {} available\n", human_bytes(memory.machine_bytes),
+             human_bytes(memory.available_bytes));
+  if (memory.group_limit_bytes > 0)
+    fmt::print("             limited to {} by its control group\n", human_bytes(memory.group_limit_bytes));
 }
 
 void print_limits(const optimize::Roofline& l) {
@@ -174,7 +144,7 @@ int run_doctor(const Options& options) {
   const std::vector<Finding> findings = look_for_trouble(*store, models);
   std::optional<optimize::Roofline> limits;
   if (!options.quick)
-    limits = optimize::measure_roofline(options.threads > 0 ? options.threads : usable_cores());
+    limits = optimize::measure_roofline(options.threads > 0 ? options.threads : os::usable_cores());
   const bool healthy = std::all_of(findings.begin(), findings.end(), [](const Finding& f) { return f.good; });
   if (options.as_json) {
     fmt::print("{}\n", to_json(limits ? &*limits : nullptr, models, findings)

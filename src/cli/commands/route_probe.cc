@@ -22,7 +22,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kSlots = 8;  // answers at once: as many as are decoded in one way (model::kDecodeRowsMax)
+constexpr int kSlots =
+    8;  // answers at once: for so many rows a weight is unpacked once (model::kDecodeRowsMax)
 constexpr int kContextTokens = 4096;
 
 struct Options {
