@@ -16,11 +16,17 @@ OrderedJson segments_json(const std::vector<chat::Segment>& segments) {
 }  // namespace
 
 OrderedJson hedge_object(const chat::Trace& trace) {
-  return {{"id", trace.id},
-          {"session", trace.session},
-          {"route", trace.route},
-          {"reasons", trace.reasons},
-          {"segments", segments_json(trace.segments)}};
+  OrderedJson out = {{"id", trace.id},
+                     {"session", trace.session},
+                     {"route", trace.route},
+                     {"reasons", trace.reasons},
+                     {"segments", segments_json(trace.segments)}};
+  if (!trace.path.empty()) out["path"] = trace.path;
+  if (trace.upstream) {
+    out["upstream"] = hedge_object(*trace.upstream);
+    out["upstream"].erase("session");  // its own affair
+  }
+  return out;
 }
 
 std::string decision_body(const chat::Trace& trace) {

@@ -6,7 +6,8 @@
 
 namespace hedge::api {
 
-// {"id","session","route","reasons","segments"}
+// {"id","session","route","reasons","segments"}; "path" where the request came through a server, and
+// "upstream", the same without "session", where a Hedge further up worked on the answer
 OrderedJson hedge_object(const chat::Trace& trace);
 
 }  // namespace hedge::api

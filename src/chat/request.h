@@ -48,6 +48,14 @@ struct Routing {
   std::optional<int> escalate_after;  // force the switch after N local tokens
 };
 
+// The way of a request through several Hedges, each of which decides anew: none meets a request twice, and no
+// request is passed on without end.
+struct Way {
+  std::string
+      path;  // names of the nodes it has come by, joined by ',', this one last; empty: not from a server
+  int hops_left = 1;  // how many times it may still be passed on; 0: it is answered here
+};
+
 struct Request {
   std::string id;     // also the id of the decision; set by the server ("hd-...")
   std::string model;  // as the client named it; may be empty
@@ -60,6 +68,8 @@ struct Request {
 
   // The assistant's turn already begins with this text; the answer continues it and does not repeat it.
   std::string assistant_prefix;
+  // The tokens of the local model that make exactly that text, where it wrote all of it; else empty.
+  std::vector<int32_t> assistant_prefix_tokens;
   // The prefix may end inside a word: re-generate its last token under the constraint that it begins with
   // what stands.
   bool heal_prefix = false;
@@ -77,6 +87,7 @@ struct Request {
   int choices = 1;  // answers that the client wants to this prompt; this request is for one of them
 
   Routing routing;
+  Way way;
 };
 
 }  // namespace hedge::chat

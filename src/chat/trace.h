@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -38,7 +39,14 @@ struct Trace {
   int64_t upstream_tokens = 0;
   int64_t created_ms = 0;  // unix time
   double total_ms = 0;
+  std::string path;  // Way::path: the nodes that the request came by, this one last
+  // Of an upstream that is a Hedge: why its part took its way, as it said. Nested as deep as the chain is
+  // long.
+  std::shared_ptr<const Trace> upstream;
 };
+
+// Traces nested deeper than this are cut off: no chain is so long.
+inline constexpr int kTraceDepthMax = 16;
 
 // Adds bytes to the last segment, or opens a new one.
 void append_segment(std::vector<Segment>& segments, const std::string& backend, size_t bytes);

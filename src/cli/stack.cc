@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "cli/config/config.h"
 #include "os/file.h"
+#include "upstream/tiers.h"
 
 namespace hedge::cli {
 namespace {
@@ -23,6 +24,35 @@ Result<route::PromptScore> load_prompt_score(const std::string& path) {
   return route::PromptScore::parse(bytes);
 }
 
+// How the local model reads a conversation.
+upstream::Renderer renderer_of(const engine::Engine& engine) {
+  return [&engine](const chat::Request& request) -> std::optional<upstream::Rendered> {
+    const bool continues =
+        !request.messages.empty() && request.messages.back().role == chat::Role::kAssistant;
+    if (request.raw || continues) return std::nullopt;
+    const text::PromptFormat& format = engine.prompt_format();
+    const text::Tokenizer& tokenizer = engine.tokenizer();
+    auto text = format.render(request.messages, "");
+    auto ids = format.encode(tokenizer, request.messages, "");
+    if (!text.ok() || !ids.ok()) return std::nullopt;
+    upstream::Rendered out;
+    out.ids = std::move(ids).value();
+    out.add_special = !format.renders_bos();
+    // Where a message holds a control token's name, the text would be read as another conversation.
+    if (tokenizer.encode(text.value(), {out.add_special, true}) == out.ids)
+      out.text = std::move(text).value();
+    const std::vector<int32_t>& written = request.assistant_prefix_tokens;
+    if (!written.empty() && tokenizer.decode(written, true) == request.assistant_prefix) {
+      out.ids_with_start = out.ids;
+      out.ids_with_start.insert(out.ids_with_start.end(), written.begin(), written.end());
+    } else if (auto whole = format.encode(tokenizer, request.messages, request.assistant_prefix);
+               whole.ok()) {
+      out.ids_with_start = std::move(whole).value();
+    }
+    return out;
+  };
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Stack>> build_stack(const Settings& settings, const std::string& model_path,
@@ -30,9 +60,15 @@ Result<std::unique_ptr<Stack>> build_stack(const Settings& settings, const std::
   auto stack = std::make_unique<Stack>();
   // What is quick to refuse comes before what is slow to load.
   if (!settings.upstream.base_url.empty()) {
-    auto upstream = upstream::OpenAiBackend::create(settings.upstream);
-    if (!upstream.ok()) return located(settings, "upstream", std::move(upstream).error());
-    stack->upstream = std::move(upstream).value();
+    std::vector<upstream::Options> all = {settings.upstream};
+    all.insert(all.end(), settings.more_upstreams.begin(), settings.more_upstreams.end());
+    std::vector<upstream::Tier> tiers;
+    for (size_t i = 0; i < all.size(); ++i) {
+      auto upstream = upstream::OpenAiBackend::create(all[i]);
+      if (!upstream.ok()) return located(settings, upstream_section(i), std::move(upstream).error());
+      tiers.push_back({std::move(upstream).value(), all[i].hedge_after_ms});
+    }
+    stack->upstream = upstream::make_tiers(std::move(tiers));
   }
   if (settings.policy.prompt.enabled) {
     auto score = load_prompt_score(settings.policy.prompt.weights);
@@ -43,6 +79,7 @@ Result<std::unique_ptr<Stack>> build_stack(const Settings& settings, const std::
   auto engine = engine::Engine::load(model_path, settings.engine);
   if (!engine.ok()) return located(settings, "model", std::move(engine).error());
   stack->engine = std::move(engine).value();
+  if (stack->upstream) stack->upstream->set_renderer(renderer_of(*stack->engine));
   stack->router = route::Router::create(*stack->engine, stack->upstream.get(), settings.policy,
                                         stack->prompt_score.get());
   HEDGE_TRY(restore_budget(*stack->store, *stack->router));

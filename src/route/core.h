@@ -2,8 +2,11 @@
 // router is gone.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <mutex>
 #include <utility>
+#include <vector>
 
 #include "base/clock.h"
 #include "chat/backend.h"
@@ -28,11 +31,36 @@ struct Core {
     std::forward<Change>(change)(counters);
   }
 
+  // How long the upstream took to its first text, of its last answers.
+  void note_first_text(double ms) {
+    std::lock_guard lock(mutex);
+    first_text_ms[first_text_count++ % first_text_ms.size()] = ms;
+  }
+  // For how long a silent upstream is waited for before the local model begins beside it; 0: for ever. The
+  // 95th percentile is the usual delay of a hedged request (Dean and Barroso, The Tail at Scale, 2013); three
+  // times that, because the local model's answer is the weaker one.
+  Milliseconds race_after() const {
+    if (policy.race_after_ms >= 0) return Milliseconds(policy.race_after_ms);
+    constexpr double kMinMs = 1000, kMaxMs = 10'000;
+    constexpr size_t kEnough = 8;
+    std::lock_guard lock(mutex);
+    std::vector<double> sorted(
+        first_text_ms.begin(),
+        first_text_ms.begin() + static_cast<ptrdiff_t>(std::min(first_text_count, first_text_ms.size())));
+    if (sorted.size() < kEnough) return Milliseconds(static_cast<int64_t>(kMaxMs));
+    const size_t at = sorted.size() * 95 / 100;
+    std::nth_element(sorted.begin(), sorted.begin() + static_cast<ptrdiff_t>(at), sorted.end());
+    return Milliseconds(static_cast<int64_t>(std::clamp(3 * sorted[at], kMinMs, kMaxMs)));
+  }
+
   chat::Backend& local;
   chat::Backend* const upstream;  // may be null
   const Policy policy;
   const PromptScore* const prompt_score;  // null only where policy.prompt is off
   Budget budget;
+
+  std::array<double, 64> first_text_ms{};  // under `mutex`; a ring
+  size_t first_text_count = 0;
 
   mutable std::mutex mutex;
   Counters counters;  // under `mutex`; upstream_tokens_today is the budget's

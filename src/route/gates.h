@@ -41,6 +41,7 @@ struct Facts {
   bool upstream_available = false;
   bool upstream_can_read = true;  // false: the prompt is token ids of the local model
   bool budget_left = true;        // this request's upper bound still fits
+  bool hops_left = true;          // it may be passed on to another node
 };
 
 enum class Effect : uint8_t {

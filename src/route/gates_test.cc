@@ -26,6 +26,7 @@ std::string expected_gate(const Facts& f, const Policy& p) {
   if (f.asked == chat::Route::kLocal) return "gate.request_local";
   if (!f.has_upstream) return "gate.no_upstream";
   if (p.offline) return "gate.offline";
+  if (!f.hops_left) return "gate.hops_used";
   if (!f.upstream_can_read) return "gate.upstream_cannot_read";
   if (!f.upstream_available) return "gate.upstream_unavailable";
   if (!f.budget_left) return "gate.budget_spent";
@@ -35,7 +36,7 @@ std::string expected_gate(const Facts& f, const Policy& p) {
 
 TEST(Gates, EveryCombinationOfFactsMeetsTheDocumentedOrder) {
   int combinations = 0;
-  for (int bits = 0; bits < 1 << 8; ++bits) {
+  for (int bits = 0; bits < 1 << 9; ++bits) {
     for (const Privacy privacy : {Privacy::kClean, Privacy::kFound, Privacy::kUnjudged}) {
       for (const chat::Route asked : {chat::Route::kAuto, chat::Route::kLocal, chat::Route::kUpstream}) {
         const auto bit = [bits](int i) { return (bits >> i & 1) != 0; };
@@ -51,6 +52,7 @@ TEST(Gates, EveryCombinationOfFactsMeetsTheDocumentedOrder) {
         policy.offline = bit(5);
         policy.private_sessions_stay_local = bit(6);
         policy.personal_data_stays_local = bit(7);
+        facts.hops_left = bit(8);
         const Gate& gate = decide(facts, policy);
         EXPECT_EQ(gate.name, expected_gate(facts, policy));
         const bool leaves = gate.effect != Effect::kStayLocal;
@@ -61,7 +63,7 @@ TEST(Gates, EveryCombinationOfFactsMeetsTheDocumentedOrder) {
       }
     }
   }
-  EXPECT_EQ(combinations, 256 * 9);
+  EXPECT_EQ(combinations, 512 * 9);
 }
 
 TEST(JudgePrivacy, LooksAtEveryTextThatCouldLeave) {

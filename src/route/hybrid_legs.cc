@@ -17,6 +17,7 @@ namespace hedge::route {
 chat::Request HybridStream::request_from_here() const {
   chat::Request leg = request_;
   leg.assistant_prefix = text_;
+  if (text_tokens_known_ && request_.assistant_prefix.empty()) leg.assistant_prefix_tokens = text_tokens_;
   if (const std::optional<int> left = tokens_left()) leg.max_tokens = *left;
   return leg;
 }
@@ -84,6 +85,9 @@ bool HybridStream::go_upstream() {
   }
   if (open_leg(Side::kUpstream, Phase::kUpstream, std::move(stream).value())) {
     reservation_.emplace(*std::move(reservation));
+    upstream_at_ = SteadyClock::now();
+    const Milliseconds wait = core_->race_after();
+    race_at_ = wait.count() > 0 ? deadline_after(wait) : kNoDeadline;
   } else {
     reservation->settle(0);
   }
@@ -95,7 +99,7 @@ bool HybridStream::go_upstream() {
 bool HybridStream::open_leg(Side side, Phase phase, std::unique_ptr<chat::Stream> stream) {
   close_leg(nullptr);
   leg_ = Leg{side, false, 0};
-  started(side) = chat::Started{name(side), backend(side).info().model, 0, 0};
+  started(side) = chat::Started{backend(side).info().name, backend(side).info().model, 0, 0};
   phase_ = phase;
   bool opened = false;
   {
@@ -148,6 +152,78 @@ void HybridStream::settle_upstream(const chat::Usage* reported) {
   reservation_.reset();
 }
 
+// ---- The local model beside a silent upstream
+
+// The upstream's next event; or a timeout after the local model had its turn, which may have decided the
+// race.
+Result<chat::Event> HybridStream::next_of_race(Deadline deadline) {
+  constexpr Milliseconds kTurn{2};  // while both run, each is looked at in turns of this length
+  Result<chat::Event> event =
+      inner_->next(racer_ ? std::min(deadline, deadline_after(kTurn)) : std::min(deadline, race_at_));
+  if (cancelled_ || event.ok() || event.error().code != ErrorCode::kTimeout) return event;
+  if (!racer_) {
+    if (SteadyClock::now() >= race_at_) start_racer();
+    return event;
+  }
+  Result<chat::Event> local = racer_->next(SteadyClock::now());
+  if (!local.ok()) {
+    if (local.error().code != ErrorCode::kTimeout) drop_racer();  // the upstream is waited for alone
+  } else if (auto* said = std::get_if<chat::Started>(&local.value())) {
+    racer_started_ = std::move(*said);
+  } else if (auto* delta = std::get_if<chat::Delta>(&local.value())) {
+    racer_wins(std::move(*delta));
+  } else if (auto* done = std::get_if<chat::Done>(&local.value())) {
+    if (racer_wins(chat::Delta{})) finish(std::move(*done));
+  }
+  return event;
+}
+
+void HybridStream::start_racer() {
+  race_at_ = kNoDeadline;
+  chat::Request leg = request_from_here();
+  if (!nothing_written()) leg.heal_prefix = !cut_at_word_end_ && may_end_inside_word(text_);
+  Result<std::unique_ptr<chat::Stream>> stream = core_->local.start(leg);
+  if (!stream.ok()) return;
+  note("local.races", fmt::format("no text after {:.0f} ms", seconds_since(upstream_at_) * 1000));
+  core_->count([](Counters& counters) { ++counters.races; });
+  std::lock_guard lock(mutex_);
+  if (cancelled_) return;
+  racer_ = std::move(stream).value();
+}
+
+bool HybridStream::racer_wins(chat::Delta delta) {
+  because("upstream.slow", fmt::format("no text after {:.0f} ms", seconds_since(upstream_at_) * 1000));
+  switch_reason_ = "upstream.slow";
+  core_->count([](Counters& counters) { ++counters.races_won; });
+  if (!take_racer(Phase::kLocalResume)) return false;
+  if (racer_started_) started(Side::kLocal) = *std::exchange(racer_started_, std::nullopt);
+  leg_.answered = true;
+  emit(std::move(delta));
+  return phase_ != Phase::kEnded;
+}
+
+// The racer takes the place of the running stream, which is cancelled.
+bool HybridStream::take_racer(Phase phase) {
+  std::unique_ptr<chat::Stream> racer;
+  {
+    std::lock_guard lock(mutex_);
+    racer = std::move(racer_);
+  }
+  held_.clear();
+  return open_leg(Side::kLocal, phase, std::move(racer));
+}
+
+void HybridStream::drop_racer() {
+  race_at_ = kNoDeadline;
+  racer_started_.reset();
+  std::unique_ptr<chat::Stream> old;
+  {
+    std::lock_guard lock(mutex_);
+    old = std::move(racer_);
+  }
+  if (old) old->cancel();
+}
+
 // ---- Handing on
 
 void HybridStream::announce(Side side, const std::string& reason) {
@@ -160,12 +236,22 @@ void HybridStream::announce(Side side, const std::string& reason) {
   announced_ = side;
 }
 
+// A piece without tokens (a cut one, an upstream's) makes those of the whole unknown.
+void HybridStream::note_tokens(const chat::Delta& delta) {
+  for (const chat::TokenInfo& token : delta.tokens) {
+    text_tokens_known_ = text_tokens_known_ && leg_.side == Side::kLocal && token.chosen.id >= 0;
+    if (text_tokens_known_) text_tokens_.push_back(token.chosen.id);
+  }
+  if (delta.tokens.empty() && !delta.text.empty()) text_tokens_known_ = false;
+}
+
 bool HybridStream::emit(chat::Delta delta) {
   if (delta.text.empty() && delta.tokens.empty()) return true;
   const int tokens = tokens_in(delta);
   leg_.tokens += tokens;
   answer_tokens_ += tokens;
   text_ += delta.text;
+  note_tokens(delta);
   // An upstream's part ends where it ends, a local one where it was cut.
   if (leg_.side == Side::kUpstream && !delta.text.empty()) cut_at_word_end_ = false;
   if (withheld_.empty() || withheld_.back().side != leg_.side) {
@@ -241,7 +327,11 @@ const chat::Backend& HybridStream::backend(Side side) const {
   return side == Side::kLocal ? core_->local : *core_->upstream;
 }
 
-std::string HybridStream::name(Side side) const { return backend(side).info().name; }
+// Of several upstreams as one, the one that writes.
+std::string HybridStream::name(Side side) const {
+  const std::string& said = started_[static_cast<size_t>(side)].backend;
+  return said.empty() ? backend(side).info().name : said;
+}
 
 void HybridStream::note(std::string_view what, std::string detail, double value, double threshold) {
   const auto at_ms = static_cast<int64_t>(seconds_since(began_at_) * 1000);

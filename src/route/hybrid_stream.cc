@@ -70,6 +70,7 @@ HybridStream::HybridStream(std::shared_ptr<Core> core, const chat::Request& requ
   trace_.id = request.id;
   trace_.session = request.routing.session;
   trace_.created_ms = unix_time_ms();
+  trace_.path = request.way.path;
 }
 
 HybridStream::~HybridStream() {
@@ -87,6 +88,7 @@ const Gate& HybridStream::decide_by_gates() {
   facts.asked = request_.routing.route;
   facts.has_upstream = core_->upstream != nullptr;
   facts.upstream_can_read = request_.prompt_tokens.empty();
+  facts.hops_left = request_.way.hops_left > 0;
   std::string unavailable_reason;
   if (core_->upstream != nullptr) {
     chat::BackendState state = core_->upstream->state();
@@ -160,6 +162,7 @@ void HybridStream::end() {
   phase_ = Phase::kEnded;
   close_leg(nullptr);
   held_.clear();
+  drop_racer();
   std::unique_ptr<chat::Stream> old;
   {
     std::lock_guard lock(mutex_);
@@ -172,6 +175,7 @@ void HybridStream::cancel() {
   std::lock_guard lock(mutex_);
   cancelled_ = true;
   if (inner_) inner_->cancel();
+  if (racer_) racer_->cancel();
 }
 
 // ---- The pump
@@ -198,12 +202,16 @@ Result<chat::Event> HybridStream::next(Deadline deadline) {
       return error;
     }
     const bool hold_is_first = phase_ == Phase::kLocalHeld && hold_until_ < deadline;
-    Result<chat::Event> event = inner_->next(hold_is_first ? hold_until_ : deadline);
-    if (cancelled_) continue;
+    const bool was_racing = racing();
+    Result<chat::Event> event =
+        was_racing ? next_of_race(deadline) : inner_->next(hold_is_first ? hold_until_ : deadline);
+    if (cancelled_ || !out_.empty() || phase_ == Phase::kEnded) continue;  // a race may have been decided
     if (!event.ok()) {
       const bool timeout = event.error().code == ErrorCode::kTimeout;
       if (timeout && hold_is_first) {
         judge_first();
+      } else if (timeout && was_racing) {
+        if (SteadyClock::now() >= deadline) return event;
       } else if (timeout && deadline != kNoDeadline) {
         return event;
       } else {
@@ -235,6 +243,12 @@ void HybridStream::on_delta(chat::Delta delta) {
       seek_word_end(std::move(delta));
       return;
     case Phase::kUpstream:
+      if (leg_.tokens == 0 && tokens_in(delta) > 0) {
+        core_->note_first_text(seconds_since(upstream_at_) * 1000);
+        drop_racer();
+      }
+      emit(std::move(delta));
+      return;
     case Phase::kLocalResume:
       emit(std::move(delta));
       return;
@@ -260,6 +274,7 @@ void HybridStream::on_done(chat::Done done) {
         on_failure(make_error(ErrorCode::kUnavailable, "expected an answer, got an empty one"));
         return;
       }
+      trace_.upstream = std::move(done.trace);  // of an upstream that is a Hedge too
       finish(std::move(done));
       return;
     case Phase::kLocal:
@@ -392,6 +407,7 @@ void HybridStream::switch_to_upstream(chat::Delta rest, bool at_word_end) {
 void HybridStream::resume_local() {
   switch_reason_ = "upstream.failed";
   if (held_done_ && nothing_written()) {  // the local answer had ended before it was judged
+    drop_racer();
     close_leg(nullptr);
     leg_ = Leg{Side::kLocal, true, 0};
     because("local.resumed", "from its first answer");
@@ -402,6 +418,12 @@ void HybridStream::resume_local() {
   held_.clear();
   if (tokens_left().value_or(1) <= 0) {
     finish(chat::Done{chat::FinishReason::kLength, {}, nullptr});
+    return;
+  }
+  if (racer_) {  // already on its way
+    because("local.resumed", "from beside the upstream");
+    core_->count([](Counters& counters) { ++counters.resumed_local; });
+    take_racer(Phase::kLocalResume);
     return;
   }
   const Status resumed = go_local(Phase::kLocalResume);

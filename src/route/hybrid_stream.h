@@ -107,10 +107,19 @@ class HybridStream final : public chat::Stream {
   void switch_to_upstream(chat::Delta rest, bool at_word_end);
   void resume_local();
 
+  // The local model beside a silent upstream.
+  Result<chat::Event> next_of_race(Deadline deadline);
+  bool racing() const { return phase_ == Phase::kUpstream && leg_.tokens == 0; }
+  void start_racer();
+  bool racer_wins(chat::Delta delta);
+  bool take_racer(Phase phase);
+  void drop_racer();
+
   // Handing on.
   void announce(Side side, const std::string& reason);
   bool emit(chat::Delta delta);  // false: a stop string ended the answer
   void release(std::string_view text);
+  void note_tokens(const chat::Delta& delta);
   void hand_on(Side side, const std::string& reason, chat::Delta delta);
   void finish(chat::Done done);
   void fail(Error error);
@@ -140,7 +149,9 @@ class HybridStream final : public chat::Stream {
   Leg leg_;
   std::array<chat::Started, 2> started_;  // by Side, of its last leg
   std::optional<Side> announced_;
-  std::string text_;  // the request's prefix, then all that was written, withheld text too
+  std::string text_;                  // the request's prefix, then all that was written, withheld text too
+  std::vector<int32_t> text_tokens_;  // of `text_`, while the local model has written all of it
+  bool text_tokens_known_ = true;
   chat::StopFilter stops_;
   std::deque<Withheld> withheld_;  // what `stops_` holds; neighbours have different sides
   int answer_tokens_ = 0;
@@ -157,8 +168,13 @@ class HybridStream final : public chat::Stream {
   bool usage_has_prompt_ = false;
   chat::Trace trace_;
 
+  Deadline race_at_ = kNoDeadline;  // when the local model begins beside the upstream
+  SteadyClock::time_point upstream_at_{};
+  std::optional<chat::Started> racer_started_;
+
   std::mutex mutex_;
   std::unique_ptr<chat::Stream> inner_;
+  std::unique_ptr<chat::Stream> racer_;  // local, while the upstream is silent; like `inner_`
   std::atomic<bool> cancelled_ = false;
 };
 

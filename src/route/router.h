@@ -48,6 +48,10 @@ struct Policy {
   // Longest upstream answer while there is a budget and the request names no limit of its own: without one,
   // nothing could be reserved.
   int upstream_answer_tokens_max = 4096;
+  // The local model begins beside an upstream that is silent for so long, and whichever has text first
+  // answers; it costs nothing but local work. -1: three times as long as the upstream takes otherwise
+  // (Core::race_after); 0: never.
+  int race_after_ms = -1;
   // Longest wait for the end of a word before a switch happens anyway, in tokens.
   int word_end_wait_tokens = 16;
   PromptRule prompt;
@@ -59,6 +63,7 @@ struct Counters {
   uint64_t failed = 0, cancelled = 0;               // answers that did not
   uint64_t escalated_first = 0, escalated_mid = 0;  // switches to the upstream, by when
   uint64_t upstream_failed = 0, resumed_local = 0;
+  uint64_t races = 0, races_won = 0;  // local beside a silent upstream; of these, won by the local model
   uint64_t kept_private = 0;
   int64_t upstream_tokens_today = 0;
 };

@@ -377,6 +377,101 @@ TEST(Router, APromptThatPromisesAGainGoesUpstreamAtOnce) {
 
 // ---- Failures of the upstream
 
+Policy racing_policy() {
+  Policy policy = quick_policy();
+  policy.race_after_ms = 10;
+  return policy;
+}
+
+TEST(Router, TheLocalModelAnswersBesideASilentUpstream) {
+  Script silent = upstream_words({});
+  silent.hangs = true;
+  Pair pair(words(kParis), silent, racing_policy());
+  chat::Request request = ask();
+  request.routing.route = chat::Route::kUpstream;
+  const Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.text, kParisText);
+  EXPECT_EQ(answer.reasons(), "gate.request_upstream upstream.slow");
+  EXPECT_EQ(answer.trace().route, "local");
+  EXPECT_EQ(pair.upstream.running(), 0);
+  EXPECT_EQ(pair.local.running(), 0);
+  EXPECT_EQ(pair.router->counters().races, 1u);
+  EXPECT_EQ(pair.router->counters().races_won, 1u);
+}
+
+TEST(Router, ARaceInMidAnswerGoesOnFromWhatStands) {
+  Script silent = upstream_words({});
+  silent.hangs = true;
+  Pair pair(words(kParis), silent, racing_policy());
+  chat::Request request = ask();
+  request.routing.escalate_after = 3;
+  const Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.text, kParisText);
+  EXPECT_EQ(answer.reasons(), "forced upstream.slow");
+  EXPECT_TRUE(answer.switched.empty()) << "nobody saw the upstream";
+}
+
+TEST(Router, AnUpstreamThatWritesIsNotRaced) {
+  Script slow_end = upstream_words({"The", " capital"});
+  slow_end.dies_after = 2;
+  Pair pair(words(kParis), slow_end, racing_policy());
+  chat::Request request = ask();
+  request.routing.route = chat::Route::kUpstream;
+  const Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.text, kParisText);
+  EXPECT_EQ(pair.router->counters().races, 0u);
+}
+
+TEST(Router, ALocalModelThatCannotRaceLeavesTheUpstreamAlone) {
+  Script silent = upstream_words({});
+  silent.hangs = true;
+  Script full = words({});
+  full.refuses = make_error(ErrorCode::kExhausted, "full");
+  Pair pair(full, silent, racing_policy());
+  chat::Request request = ask();
+  request.routing.route = chat::Route::kUpstream;
+  auto stream = pair.router->start(request);
+  ASSERT_TRUE(stream.ok());
+  const auto event = (*stream)->next(deadline_after(Milliseconds(60)));
+  ASSERT_FALSE(event.ok());
+  EXPECT_EQ(event.error().code, ErrorCode::kTimeout);
+  EXPECT_EQ(pair.upstream.running(), 1);
+  (*stream)->cancel();
+  EXPECT_EQ((*stream)->next(kNoDeadline).error().code, ErrorCode::kCancelled);
+}
+
+TEST(Router, CancelEndsBothSidesOfARace) {
+  Script silent = upstream_words({});
+  silent.hangs = true;
+  Script mute = words({});
+  mute.hangs = true;
+  Pair pair(mute, silent, racing_policy());
+  chat::Request request = ask();
+  request.routing.route = chat::Route::kUpstream;
+  auto stream = pair.router->start(request);
+  ASSERT_TRUE(stream.ok());
+  EXPECT_EQ((*stream)->next(deadline_after(Milliseconds(60))).error().code, ErrorCode::kTimeout);
+  EXPECT_EQ(pair.local.running(), 1);
+  (*stream)->cancel();
+  EXPECT_EQ((*stream)->next(kNoDeadline).error().code, ErrorCode::kCancelled);
+  EXPECT_EQ(pair.local.running(), 0);
+  EXPECT_EQ(pair.upstream.running(), 0);
+}
+
+TEST(Router, WithoutARaceASilentUpstreamIsWaitedFor) {
+  Script silent = upstream_words({});
+  silent.hangs = true;
+  Policy policy = racing_policy();
+  policy.race_after_ms = 0;
+  Pair pair(words(kParis), silent, policy);
+  chat::Request request = ask();
+  request.routing.route = chat::Route::kUpstream;
+  auto stream = pair.router->start(request);
+  ASSERT_TRUE(stream.ok());
+  EXPECT_EQ((*stream)->next(deadline_after(Milliseconds(40))).error().code, ErrorCode::kTimeout);
+  EXPECT_TRUE(pair.local.requests().empty());
+}
+
 TEST(Router, UpstreamThatCannotStartLeavesNoMark) {
   Script refusing = upstream_words({});
   refusing.refuses = make_error(ErrorCode::kUnavailable, "connection refused");

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "api/session_id.h"
+#include "api/way.h"
 #include "server/model_names.h"
 
 namespace hedge::server {
@@ -246,6 +247,9 @@ Status check_tokens(const Context& context, api::Call& call) {
 Result<api::Call> read_call(Context& context, const api::Dialect& dialect, const HttpRequest& request) {
   HEDGE_TRY_SET(api::Call call, dialect.parse(request.body));
   HEDGE_TRY(check_count(context, call));
+  HEDGE_TRY_SET(const chat::Way way,
+                api::read_way(request.path_so_far, request.hops, context.node, context.options.hops_max));
+  for (chat::Request& one : call.requests) one.way = way;
   HEDGE_TRY(api::apply_session_header(call, request.session));
   HEDGE_TRY(check_tokens(context, call));
   HEDGE_TRY(share_session(context, call));
@@ -263,6 +267,7 @@ void answer_call(Context& context, const api::Dialect& dialect, const HttpReques
     reply.body = dialect.error_body(error);
     outbox->reply(std::move(reply));
   };
+  if (api::has_passed(request.path_so_far, context.node)) return refuse(api::loop_error(context.node));
   auto call = read_call(context, dialect, request);
   if (!call.ok()) return refuse(api::to_api_error(call.error()));
   api::AnswerHead head;

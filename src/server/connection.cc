@@ -54,6 +54,8 @@ Result<HttpRequest> read_head(const http::request_header<>& head) {
   request.authorization = text(head[http::field::authorization]);
   request.api_key = text(head["x-api-key"]);
   request.session = text(head["x-hedge-session"]);
+  request.path_so_far = text(head["x-hedge-path"]);
+  request.hops = text(head["x-hedge-hops"]);
   const size_t hosts = head.count(http::field::host);
   if (hosts > 1 || (hosts == 0 && head.version() >= 11)) {
     return make_error(ErrorCode::kInvalidArgument,

@@ -37,6 +37,8 @@ const char* reason(int status) {
       return "Bad Gateway";
     case 503:
       return "Service Unavailable";
+    case 508:
+      return "Loop Detected";
     case 504:
       return "Gateway Timeout";
     default:

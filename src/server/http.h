@@ -19,8 +19,10 @@ struct HttpRequest {
   std::string host;
   std::string origin;
   std::string authorization;
-  std::string api_key;  // x-api-key
-  std::string session;  // x-hedge-session
+  std::string api_key;      // x-api-key
+  std::string session;      // x-hedge-session
+  std::string path_so_far;  // x-hedge-path
+  std::string hops;         // x-hedge-hops
   std::string body;
 };
 

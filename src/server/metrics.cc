@@ -107,6 +107,9 @@ void write_router(Writer& out, const route::Counters& router) {
   out.family(kEscalations, "counter", "Hand-overs to the upstream, by when.");
   out.sample(kEscalations, "{when=\"first\"}", router.escalated_first);
   out.sample(kEscalations, "{when=\"mid\"}", router.escalated_mid);
+  out.counter("hedge_router_races_total", "Answers in which the local model began beside a silent upstream.",
+              router.races);
+  out.counter("hedge_router_races_won_total", "Of these, answered by the local model.", router.races_won);
   out.counter("hedge_router_upstream_failed_total", "Answers during which the upstream failed.",
               router.upstream_failed);
   out.counter("hedge_router_resumed_local_total", "Of these, finished by the local model.",

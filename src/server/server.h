@@ -19,6 +19,9 @@ struct Options {
   std::string host = "127.0.0.1";
   uint16_t port = 8080;  // 0: the system picks one
   std::string api_key;   // empty: none asked for
+  // This Hedge's name among others (x-hedge-path), and how many times a request may be passed on from here.
+  std::string node;  // empty: a random one, which tells other nodes nothing
+  int hops_max = 4;
   size_t body_bytes_max = 8u << 20;
   int connections_max = 256;
   int requests_max = 64;  // answers in the making; more get 429

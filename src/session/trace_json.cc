@@ -111,7 +111,9 @@ Result<std::vector<chat::Segment>> decode_segments(std::string_view text) {
   return segments;
 }
 
-std::string encode_trace(const chat::Trace& trace) {
+namespace {
+
+Json to_json(const chat::Trace& trace) {
   Json steps = Json::array();
   for (const chat::Step& step : trace.steps) {
     steps.push_back({{"at_ms", step.at_ms},
@@ -120,20 +122,21 @@ std::string encode_trace(const chat::Trace& trace) {
                      {"value", step.value},
                      {"threshold", step.threshold}});
   }
-  return dump({{"id", trace.id},
-               {"session", trace.session},
-               {"route", trace.route},
-               {"reasons", trace.reasons},
-               {"segments", to_json(trace.segments)},
-               {"steps", std::move(steps)},
-               {"upstream_tokens", trace.upstream_tokens},
-               {"created_ms", trace.created_ms},
-               {"total_ms", trace.total_ms}});
+  Json out = {{"id", trace.id},
+              {"session", trace.session},
+              {"route", trace.route},
+              {"reasons", trace.reasons},
+              {"segments", to_json(trace.segments)},
+              {"steps", std::move(steps)},
+              {"upstream_tokens", trace.upstream_tokens},
+              {"created_ms", trace.created_ms},
+              {"total_ms", trace.total_ms}};
+  if (!trace.path.empty()) out["path"] = trace.path;
+  if (trace.upstream) out["upstream"] = to_json(*trace.upstream);
+  return out;
 }
 
-Result<chat::Trace> decode_trace(std::string_view text) {
-  HEDGE_TRY_SET(const Json json, parse(text));
-  chat::Trace trace;
+bool read_trace(const Json& json, int depth, chat::Trace& trace) {
   Reader reader(json);
   reader.read("id", trace.id);
   reader.read("session", trace.session);
@@ -144,7 +147,25 @@ Result<chat::Trace> decode_trace(std::string_view text) {
   reader.read("upstream_tokens", trace.upstream_tokens);
   reader.read("created_ms", trace.created_ms);
   reader.read("total_ms", trace.total_ms);
-  if (!reader.ok()) return make_error(ErrorCode::kCorrupt, "stored trace: a field is of the wrong type");
+  reader.read("path", trace.path);
+  if (const auto found = json.is_object() ? json.find("upstream") : json.end();
+      json.is_object() && found != json.end() && depth < chat::kTraceDepthMax) {
+    auto inner = std::make_shared<chat::Trace>();
+    if (!read_trace(*found, depth + 1, *inner)) return false;
+    trace.upstream = std::move(inner);
+  }
+  return reader.ok();
+}
+
+}  // namespace
+
+std::string encode_trace(const chat::Trace& trace) { return dump(to_json(trace)); }
+
+Result<chat::Trace> decode_trace(std::string_view text) {
+  HEDGE_TRY_SET(const Json json, parse(text));
+  chat::Trace trace;
+  if (!read_trace(json, 0, trace))
+    return make_error(ErrorCode::kCorrupt, "stored trace: a field is of the wrong type");
   return trace;
 }
 

@@ -18,6 +18,12 @@ TEST(TraceJson, EveryFieldComesBack) {
   trace.upstream_tokens = 1LL << 40;
   trace.created_ms = 1'790'000'000'000;
   trace.total_ms = 12.5;
+  trace.path = "device,fog";
+  chat::Trace above;
+  above.id = "hd-9";
+  above.route = "upstream";
+  above.path = "device,fog,cloud";
+  trace.upstream = std::make_shared<chat::Trace>(above);
   const Result<chat::Trace> back = decode_trace(encode_trace(trace));
   ASSERT_TRUE(back.ok()) << back.error().to_text();
   EXPECT_EQ(back.value().id, trace.id);
@@ -36,6 +42,11 @@ TEST(TraceJson, EveryFieldComesBack) {
   EXPECT_EQ(back.value().upstream_tokens, trace.upstream_tokens);
   EXPECT_EQ(back.value().created_ms, trace.created_ms);
   EXPECT_EQ(back.value().total_ms, trace.total_ms);
+  EXPECT_EQ(back.value().path, trace.path);
+  ASSERT_NE(back.value().upstream, nullptr);
+  EXPECT_EQ(back.value().upstream->id, "hd-9");
+  EXPECT_EQ(back.value().upstream->path, "device,fog,cloud");
+  EXPECT_EQ(back.value().upstream->upstream, nullptr);
 }
 
 TEST(TraceJson, WhatJsonCannotHoldDoesNoHarm) {

@@ -4,6 +4,7 @@
 #include "upstream/openai_backend.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <mutex>
 #include <thread>
@@ -12,7 +13,9 @@
 
 #include <fmt/format.h>
 
+#include "os/network.h"
 #include "upstream/breaker.h"
+#include "upstream/continuation.h"
 #include "upstream/endpoint.h"
 #include "upstream/transfer.h"
 
@@ -22,6 +25,14 @@ namespace {
 // With nothing to wait for, the thread looks up this often; only wake-ups matter.
 constexpr Milliseconds kIdleWait{60'000};
 constexpr int kBusyRetryMs = 1000;
+// While answers run: how often the routes are looked at, so that a lost network is noticed within a quarter
+// of a second; and how long one look is believed.
+constexpr Milliseconds kRouteCheck{100};
+// Finding out how an endpoint continues: longest time of one test request, and how long an endpoint that gave
+// no clear answer is taken to be one that continues a trailing message, before it is asked again.
+constexpr Milliseconds kTestTimeout{10'000};
+constexpr Milliseconds kTestAgain{60'000};
+constexpr size_t kTestReplyBytesMax = 256u << 10;
 
 struct MultiCleanup {
   void operator()(CURLM* multi) const { libcurl().multi_cleanup(multi); }
@@ -49,16 +60,34 @@ bool counts_as_failure(ErrorCode code) {
   return false;
 }
 
+// Whether the base URL's host is this machine itself, by what stands there.
+bool is_on_this_machine(std::string_view base_url) {
+  const std::string_view rest = base_url.substr(base_url.find("://") + 3);
+  const std::string_view host = rest.substr(0, rest.find('/'));
+  return host.starts_with("127.") || host.starts_with("localhost") || host.starts_with("[::1]");
+}
+
+// A proxy may be on this machine and have ways of its own.
+bool has_proxy() {
+  for (const char* name : {"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"}) {
+    if (const char* value = std::getenv(name); value != nullptr && *value != '\0') return true;
+  }
+  return false;
+}
+
 class HttpBackend final : public OpenAiBackend {
  public:
-  HttpBackend(const Options& options, Endpoint endpoint, CURLM* multi)
+  HttpBackend(const Options& options, Endpoint endpoint, CURLM* multi, std::function<bool()> network_up)
       : options_(options),
+        network_up_(std::move(network_up)),
         endpoint_(std::move(endpoint)),
         info_{endpoint_.name, endpoint_.model, 0},
         multi_(multi),
         waker_(std::make_shared<Waker>(multi)),
         shared_(options) {
     shared_.wire.continue_flags = options.send_continue_flags;
+    if (const auto how = parse_continuation(options.continuation))
+      shared_.found = Detector::Found{*how, options.send_continue_flags};
     thread_ = std::thread([this] { run(); });
   }
 
@@ -75,13 +104,16 @@ class HttpBackend final : public OpenAiBackend {
   const chat::BackendInfo& info() const override { return info_; }
 
   chat::BackendState state() const override {
+    const bool up = is_network_up();
     std::lock_guard lock(mutex_);
     chat::BackendState state;
-    state.available = shared_.breaker.allows_requests();
-    if (!state.available) state.unavailable_reason = "breaker_open";
+    state.available = up && shared_.breaker.allows_requests();
+    if (!state.available) state.unavailable_reason = up ? "breaker_open" : "no_network";
     state.active = shared_.active;
     return state;
   }
+
+  void set_renderer(Renderer renderer) override { renderer_ = std::move(renderer); }
 
   Counters counters() const override {
     std::lock_guard lock(mutex_);
@@ -89,15 +121,14 @@ class HttpBackend final : public OpenAiBackend {
   }
 
   Result<std::unique_ptr<chat::Stream>> start(const chat::Request& request) override {
-    WireOptions wire;
+    if (!is_network_up()) return no_network();
     {
       std::lock_guard lock(mutex_);
       HEDGE_TRY(admit());
-      wire = shared_.wire;
     }
-    HEDGE_TRY_SET(HttpRequest http, endpoint_.dialect->encode(request, endpoint_.model, wire));
+    HEDGE_TRY_SET(Plan its_plan, plan(request));
     auto mailbox = std::make_shared<Mailbox>();
-    auto transfer = std::make_unique<Transfer>(endpoint_, request, wire, std::move(http), mailbox,
+    auto transfer = std::make_unique<Transfer>(endpoint_, request, std::move(its_plan), mailbox,
                                                [this](const Transfer& ended) { settle(ended); });
     {
       std::lock_guard lock(mutex_);
@@ -120,11 +151,54 @@ class HttpBackend final : public OpenAiBackend {
     WireOptions wire;                       // what the endpoint was found to accept
     Expect expect_chat = Expect::kUnknown;  // what it was found to do with a start
     Expect expect_raw = Expect::kUnknown;   // ... of a raw prompt: another route, often another manner
+    std::optional<Detector::Found> found;   // how it continues; none: not known yet
     Expect& expect(const chat::Request& request) { return request.raw ? expect_raw : expect_chat; }
     Counters counters;
     int active = 0;
     bool stopping = false;
   };
+
+  static Error no_network() {
+    return make_error(ErrorCode::kUnavailable,
+                      "network: expected a route beyond this machine, the system has none");
+  }
+
+  bool is_network_up() const { return !network_up_ || network_up_(); }
+
+  // Network thread: ends what runs when the network has gone, which would otherwise be found out by a
+  // deadline.
+  Deadline check_network(Deadline now) {
+    if (!network_up_ || (transfers_.empty() && waiting_.empty())) return kNoDeadline;
+    if (now >= route_check_at_) {
+      route_check_at_ = now + kRouteCheck;
+      network_down_ = !is_network_up();
+      if (network_down_) {
+        for (auto* list : {&transfers_, &waiting_})
+          for (auto& transfer : *list) transfer->fail(no_network());
+      }
+      network_down_ = false;
+    }
+    return route_check_at_;
+  }
+
+  // Whether it matters how the endpoint continues.
+  static bool continues(const chat::Request& request) { return !request.raw && !turn_start(request).empty(); }
+
+  // The request as it is to be sent, by what is known of the endpoint.
+  Result<Plan> plan(const chat::Request& request) const {
+    Plan out;
+    {
+      std::lock_guard lock(mutex_);
+      out.wire = shared_.wire;
+      if (continues(request) && shared_.found) out.how = shared_.found->how;
+    }
+    std::optional<chat::Request> sent = in_manner(out.how, request, renderer_);
+    if (!sent) out.how = Continuation::kPrefix;
+    out.sent = sent ? *std::move(sent) : request;
+    out.wire.token_prompts = out.how == Continuation::kTokens;
+    HEDGE_TRY_SET(out.http, endpoint_.dialect->encode(out.sent, endpoint_.model, out.wire));
+    return out;
+  }
 
   // Under the lock: whether one more request may begin.
   Status admit() const {
@@ -157,6 +231,9 @@ class HttpBackend final : public OpenAiBackend {
       const Deadline probe_at = maybe_probe();
       wait_until(std::min(wake_at, probe_at));
     }
+    for (auto& transfer : waiting_) transfer->fail(make_error(ErrorCode::kUnavailable, "shut down"));
+    waiting_.clear();
+    end_test();
     for (auto& transfer : transfers_) {
       transfer->fail(make_error(ErrorCode::kUnavailable, "shut down"));
       libcurl().multi_remove_handle(multi_.get(), transfer->easy());
@@ -179,10 +256,102 @@ class HttpBackend final : public OpenAiBackend {
         transfer->drop();
         continue;
       }
+      if (must_wait(*transfer)) {
+        waiting_.push_back(std::move(transfer));
+        continue;
+      }
       open(*transfer);
       transfers_.push_back(std::move(transfer));
     }
     return !stopping;
+  }
+
+  // ---- How the endpoint continues an answer: found out when the first one is to be continued, which waits.
+
+  bool must_wait(const Transfer& transfer) {
+    if (!continues(transfer.request())) return false;
+    {
+      std::lock_guard lock(mutex_);
+      if (shared_.found) return false;
+    }
+    if (detector_) return true;
+    if (SteadyClock::now() < test_again_at_) return false;
+    chat::Request test;
+    test.messages = test_conversation();
+    test.assistant_prefix = test_start();
+    detector_.emplace(endpoint_.model, renderer_ ? renderer_(test) : std::nullopt);
+    test_next();
+    return detector_.has_value();
+  }
+
+  void test_next() {
+    end_exchange();
+    const std::optional<HttpRequest> next = detector_->next();
+    if (next) {
+      test_http_ = *next;
+      test_reply_.clear();
+      test_.reset(libcurl().easy_init());
+    }
+    if (!test_) return end_test();
+    CURL* easy = test_.get();
+    test_headers_ = make_headers(endpoint_, true);
+    apply_common(easy, endpoint_, test_http_.path);
+    libcurl().easy_setopt(easy, CURLOPT_HTTPHEADER, test_headers_.get());
+    libcurl().easy_setopt(easy, CURLOPT_POST, 1L);
+    libcurl().easy_setopt(easy, CURLOPT_POSTFIELDS, test_http_.body.c_str());
+    libcurl().easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(test_http_.body.size()));
+    libcurl().easy_setopt(easy, CURLOPT_TIMEOUT_MS,
+                          static_cast<long>(std::min(kTestTimeout, endpoint_.first_token_timeout).count()));
+    libcurl().easy_setopt(
+        easy, CURLOPT_WRITEFUNCTION, +[](char* data, size_t size, size_t count, void* self) -> size_t {
+          auto& reply = *static_cast<std::string*>(self);
+          if (reply.size() + size * count > kTestReplyBytesMax) return CURL_WRITEFUNC_ERROR;
+          reply.append(data, size * count);
+          return size * count;
+        });
+    libcurl().easy_setopt(easy, CURLOPT_WRITEDATA, &test_reply_);
+    if (libcurl().multi_add_handle(multi_.get(), easy) != CURLM_OK) {
+      test_.reset();
+      end_test();
+    }
+  }
+
+  void finish_exchange(CURLcode code) {
+    long status = 0;
+    libcurl().easy_getinfo(test_.get(), CURLINFO_RESPONSE_CODE, &status);
+    count_connections(test_.get());
+    detector_->take(code == CURLE_OK ? static_cast<int>(status) : 0, test_reply_);
+    test_next();
+  }
+
+  void end_exchange() {
+    if (!test_) return;
+    libcurl().multi_remove_handle(multi_.get(), test_.get());
+    test_.reset();
+    test_headers_.reset();
+  }
+
+  // Books what was found and lets those that waited go.
+  void end_test() {
+    end_exchange();
+    if (!detector_) return;
+    const std::optional<Detector::Found> found = detector_->found();
+    detector_.reset();
+    test_again_at_ = SteadyClock::now() + kTestAgain;
+    if (found) {
+      std::lock_guard lock(mutex_);
+      shared_.found = found;
+      shared_.wire.continue_flags = found->continue_flags;
+    }
+    for (auto& transfer : std::exchange(waiting_, {})) {
+      if (transfer->abandoned()) {
+        transfer->drop();
+        continue;
+      }
+      if (Result<Plan> anew = plan(transfer->request()); anew.ok()) transfer->replan(std::move(anew).value());
+      open(*transfer);
+      transfers_.push_back(std::move(transfer));
+    }
   }
 
   void open(Transfer& transfer) {
@@ -205,6 +374,10 @@ class HttpBackend final : public OpenAiBackend {
       if (message->msg != CURLMSG_DONE) continue;
       CURL* easy = message->easy_handle;
       const CURLcode code = message->data.result;  // `message` dies with the removal below
+      if (easy == test_.get()) {
+        finish_exchange(code);
+        continue;
+      }
       if (easy == probe_.get()) {
         finish_probe(code);
         continue;
@@ -225,7 +398,11 @@ class HttpBackend final : public OpenAiBackend {
   // Cancels, deadlines and consumers that made room. Gives the next deadline.
   Deadline visit_transfers() {
     const Deadline now = SteadyClock::now();
-    Deadline next = kNoDeadline;
+    Deadline next = check_network(now);
+    std::erase_if(waiting_, [&](std::unique_ptr<Transfer>& transfer) {
+      if (transfer->abandoned()) transfer->drop();
+      return transfer->ended();
+    });
     std::erase_if(transfers_, [&](std::unique_ptr<Transfer>& transfer) {
       if (transfer->abandoned()) transfer->drop();
       transfer->make_progress(now);
@@ -251,7 +428,8 @@ class HttpBackend final : public OpenAiBackend {
     if (transfer.cancelled()) return;
     if (transfer.error()) {
       ++counters.failures;
-      const bool failed = counts_as_failure(transfer.error()->code);
+      // Without a network nothing is known of the endpoint.
+      const bool failed = counts_as_failure(transfer.error()->code) && !network_down_;
       if (failed && !shared_.stopping && shared_.breaker.request_failed(SteadyClock::now()))
         ++counters.breaker_opened;
       return;
@@ -261,8 +439,10 @@ class HttpBackend final : public OpenAiBackend {
     counters.completion_tokens += static_cast<uint64_t>(transfer.reader().usage().completion_tokens);
     if (transfer.retried()) {
       shared_.wire = transfer.wire();
+      shared_.wire.token_prompts = false;
       shared_.expect_chat = Expect::kUnknown;
     }
+    if (transfer.how() != Continuation::kPrefix) return;
     if (const Expect learned = transfer.reader().learned(); learned != Expect::kUnknown)
       shared_.expect(transfer.request()) = learned;
   }
@@ -330,17 +510,29 @@ class HttpBackend final : public OpenAiBackend {
   }
 
   const Options options_;
+  const std::function<bool()> network_up_;  // empty: the endpoint needs no network
   const Endpoint endpoint_;
   const chat::BackendInfo info_;
   std::unique_ptr<CURLM, MultiCleanup> multi_;
   const std::shared_ptr<Waker> waker_;
+  Renderer renderer_;  // set before the first request
 
   mutable std::mutex mutex_;
   Shared shared_;  // guarded by mutex_
 
   std::vector<std::unique_ptr<Transfer>> transfers_;  // network thread
-  HeaderList probe_headers_;                          // network thread
-  EasyHandle probe_;                                  // network thread; null when none is running
+  // Network thread: finding out how the endpoint continues, and who waits for it.
+  std::optional<Detector> detector_;
+  HttpRequest test_http_;
+  std::string test_reply_;
+  HeaderList test_headers_;
+  EasyHandle test_;  // null when no test request is under way
+  Deadline test_again_at_{};
+  Deadline route_check_at_{};
+  bool network_down_ = false;  // while answers are ended because of it
+  std::vector<std::unique_ptr<Transfer>> waiting_;
+  HeaderList probe_headers_;  // network thread
+  EasyHandle probe_;          // network thread; null when none is running
   std::thread thread_;
 };
 
@@ -352,7 +544,8 @@ Status check_positive(int value, const char* field) {
 
 }  // namespace
 
-Result<std::unique_ptr<OpenAiBackend>> OpenAiBackend::create(const Options& options) {
+Result<std::unique_ptr<OpenAiBackend>> OpenAiBackend::create(const Options& options,
+                                                             std::function<bool()> network_up) {
   HEDGE_TRY(load_libcurl());
   Endpoint endpoint;
   endpoint.dialect = find_dialect(options.dialect);
@@ -367,6 +560,11 @@ Result<std::unique_ptr<OpenAiBackend>> OpenAiBackend::create(const Options& opti
     return make_error(ErrorCode::kInvalidArgument, "name: expected one, got none", "name");
   if (options.model.empty())
     return make_error(ErrorCode::kInvalidArgument, "model: expected a name, got none", "model");
+  if (options.continuation != "auto" && !parse_continuation(options.continuation)) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "continuation: expected auto, prefix, tokens, raw or instruct, got another",
+                      "continuation");
+  }
   HEDGE_TRY(check_positive(options.connect_timeout_ms, "connect_timeout_ms"));
   HEDGE_TRY(check_positive(options.first_token_timeout_ms, "first_token_timeout_ms"));
   HEDGE_TRY(check_positive(options.gap_timeout_ms, "gap_timeout_ms"));
@@ -390,7 +588,10 @@ Result<std::unique_ptr<OpenAiBackend>> OpenAiBackend::create(const Options& opti
   CURLM* multi = libcurl().multi_init();
   if (multi == nullptr) return make_error(ErrorCode::kInternal, "libcurl: no multi handle");
   libcurl().multi_setopt(multi, CURLMOPT_MAXCONNECTS, static_cast<long>(options.in_flight_max));
-  return std::unique_ptr<OpenAiBackend>(std::make_unique<HttpBackend>(options, std::move(endpoint), multi));
+  if (!network_up && !is_on_this_machine(endpoint.base_url) && !has_proxy())
+    network_up = [] { return os::has_route_beyond(); };
+  return std::unique_ptr<OpenAiBackend>(
+      std::make_unique<HttpBackend>(options, std::move(endpoint), multi, std::move(network_up)));
 }
 
 }  // namespace hedge::upstream

@@ -4,11 +4,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "base/result.h"
 #include "chat/backend.h"
+#include "upstream/rendered.h"
 
 namespace hedge::upstream {
 
@@ -29,8 +31,13 @@ struct Options {
   // after open_ms may close it again.
   int breaker_failures = 3;
   int breaker_open_ms = 5000;
+  // How it goes on with an answer that the local model has begun: "prefix", "tokens", "raw", "instruct", or
+  // "auto", found out with a few small test requests when it first matters (continuation.h).
+  std::string continuation = "auto";
   // Flags for endpoints that continue a trailing assistant message only when told so (vLLM).
   bool send_continue_flags = true;
+  // With several upstreams: when the first text takes longer, the next one is asked too (tiers.h); 0: never.
+  int hedge_after_ms = 0;
 };
 
 struct Counters {
@@ -49,9 +56,15 @@ struct Counters {
 // came before an error stands. Streams may outlive the backend; they end in kUnavailable then.
 class OpenAiBackend : public chat::Backend {
  public:
-  // Checks the options (URL, key source); sends nothing to the network until the first request.
-  static Result<std::unique_ptr<OpenAiBackend>> create(const Options& options);
+  // Checks the options (URL, key source); sends nothing to the network until the first request. `network_up`
+  // says whether any route leads beyond this machine (the system's own tables, unless a test has others);
+  // without one an endpoint that is not on this machine is unavailable at once, running answers included.
+  static Result<std::unique_ptr<OpenAiBackend>> create(const Options& options,
+                                                       std::function<bool()> network_up = {});
   virtual Counters counters() const = 0;
+  // How the local model reads a conversation, for endpoints that read the same tokens. Before the first
+  // request.
+  virtual void set_renderer(Renderer) {}
 };
 
 }  // namespace hedge::upstream

@@ -13,6 +13,7 @@
 #include "base/rng.h"
 #include "base/utf8.h"
 #include "tests/support/scripted_upstream.h"
+#include "upstream/align.h"
 
 namespace hedge::upstream {
 namespace {
@@ -34,6 +35,7 @@ Options options_for(const ScriptedUpstream& upstream) {
   options.first_token_timeout_ms = 5000;
   options.gap_timeout_ms = 5000;
   options.breaker_failures = 1000;
+  options.continuation = "prefix";  // finding out has tests of its own
   return options;
 }
 
@@ -115,6 +117,233 @@ bool eventually(Condition condition) {
     std::this_thread::yield();
   }
   return true;
+}
+
+// ---- How a begun answer is continued: found out with a fixed text when it first matters.
+
+const std::string kBegun = "alpha bravo ";
+
+// Reads a conversation as scripts with `tokens` do: a token is a byte.
+std::optional<Rendered> render_bytes(const chat::Request& request) {
+  Rendered out;
+  for (const chat::Message& message : request.messages)
+    out.text += std::string("<") + chat::to_string(message.role) + ">" + message.content;
+  out.text += "<assistant>";
+  const auto ids = [](const std::string& text) {
+    std::vector<int32_t> list;
+    for (const char c : text) list.push_back(static_cast<unsigned char>(c));
+    return list;
+  };
+  out.ids = ids(out.text);
+  out.ids_with_start = ids(out.text + request.assistant_prefix);
+  return out;
+}
+
+std::unique_ptr<OpenAiBackend> finding_out(const ScriptedUpstream& upstream, bool with_renderer = false) {
+  Options options = options_for(upstream);
+  options.continuation = "auto";
+  auto backend = backend_for(options);
+  if (with_renderer) backend->set_renderer(render_bytes);
+  return backend;
+}
+
+std::string last_body(const ScriptedUpstream& upstream) { return upstream.seen().back().body; }
+
+TEST(Continuing, NothingIsTriedBeforeItMatters) {
+  ScriptedUpstream upstream;
+  const auto backend = finding_out(upstream);
+  EXPECT_EQ(upstream.connections(), 0u);
+  EXPECT_EQ(ask(*backend, say(kAnswer)).text, kAnswer);
+  EXPECT_EQ(upstream.seen().size(), 1u);
+}
+
+TEST(Continuing, TheTestsHoldNothingOfTheUsers) {
+  ScriptedUpstream upstream;
+  Script script;
+  script.tokens = true;
+  upstream.set_script(script);
+  const auto backend = finding_out(upstream, true);
+  const Outcome out = ask(*backend, say(kAnswer, kBegun));
+  ASSERT_TRUE(out.done);
+  const auto seen = upstream.seen();
+  ASSERT_GE(seen.size(), 2u);
+  for (size_t i = 0; i + 1 < seen.size(); ++i) EXPECT_EQ(seen[i].body.find("alpha"), std::string::npos);
+}
+
+TEST(Continuing, EveryMannerIsFoundAndGivesTheExactText) {
+  const std::string rest = kAnswer.substr(kBegun.size());
+  struct Case {
+    const char* mode;
+    bool tokens;
+    const char* path;
+    size_t requests;  // the tests and the one that was asked
+  };
+  for (const Case& c :
+       {Case{"continue", false, "/v1/chat/completions", 2}, Case{"echo", false, "/v1/chat/completions", 2},
+        Case{"flags", false, "/v1/chat/completions", 2}, Case{"flags", true, "/v1/completions", 5}}) {
+    SCOPED_TRACE(std::string(c.mode) + (c.tokens ? " tokens" : ""));
+    ScriptedUpstream upstream;
+    Script script;
+    script.mode = c.mode;
+    script.tokens = c.tokens;
+    upstream.set_script(script);
+    const auto backend = finding_out(upstream, c.tokens);
+    for (int i = 0; i < 2; ++i) {
+      const Outcome out = ask(*backend, say(kAnswer, kBegun));
+      ASSERT_TRUE(out.done) << out.error->to_text();
+      EXPECT_EQ(out.text, rest);
+      EXPECT_EQ(upstream.seen().size(), c.requests + static_cast<size_t>(i)) << "found out once";
+      EXPECT_EQ(upstream.seen().back().path, c.path);
+    }
+    if (c.tokens) {
+      const auto body = nlohmann::json::parse(last_body(upstream));
+      EXPECT_TRUE(body["prompt"].is_array());
+      EXPECT_EQ(body["prompt"].back(), ' ') << "all of the start, its white space too";
+    }
+  }
+}
+
+TEST(Continuing, FlagsThatAreRefusedAreLeftOut) {
+  ScriptedUpstream upstream;
+  Script script;
+  script.strict = true;
+  upstream.set_script(script);
+  const auto backend = finding_out(upstream);
+  const Outcome out = ask(*backend, say(kAnswer, kBegun));
+  ASSERT_TRUE(out.done) << out.error->to_text();
+  EXPECT_EQ(out.text, kAnswer.substr(kBegun.size()));
+  EXPECT_EQ(last_body(upstream).find("continue_final_message"), std::string::npos);
+}
+
+TEST(Continuing, WhoAlwaysBeginsAnewIsInstructed) {
+  ScriptedUpstream upstream;
+  Script script;
+  script.mode = "fresh";
+  upstream.set_script(script);
+  const auto backend = finding_out(upstream);
+  const Outcome out = ask(*backend, say(kAnswer, kBegun));
+  ASSERT_TRUE(out.done) << out.error->to_text();
+  const auto messages = nlohmann::json::parse(last_body(upstream))["messages"];
+  ASSERT_EQ(messages.size(), 3u);
+  EXPECT_EQ(messages[1]["content"], "alpha bravo ");
+  EXPECT_EQ(messages[2]["role"], "user");
+  EXPECT_NE(messages[2]["content"].get<std::string>().find("Do not repeat"), std::string::npos);
+}
+
+TEST(Continuing, AnOverlapAndARestartAfterTheInstructionAreRecognised) {
+  const std::string start = "The quick brown fox jumps over the lazy dog and then it ";
+  for (const auto& [reply, expected] :
+       {std::pair<std::string, std::string>{"over the lazy dog and then it sleeps.", "sleeps."},
+        {start + "sleeps.", "sleeps."},
+        {"sleeps.", "sleeps."}}) {
+    // Whatever is asked, this endpoint says `reply`: the instruction becomes part of its "user message".
+    Aligner aligner(start);
+    std::string text = aligner.push(reply);
+    text += aligner.finish();
+    EXPECT_EQ(text, expected);
+  }
+  Aligner anew(start);
+  std::string text = anew.push("The quick brown fox jumps over the lazy dog and then a cat comes.");
+  text += anew.finish();
+  EXPECT_EQ(text, "");
+  EXPECT_EQ(anew.alignment(), Alignment::kRestart);
+}
+
+TEST(Continuing, LogProbabilitiesAreAskedForInTheChatForm) {
+  ScriptedUpstream upstream;
+  Script script;
+  script.tokens = true;
+  upstream.set_script(script);
+  const auto backend = finding_out(upstream, true);
+  chat::Request request = say(kAnswer, kBegun);
+  request.top_logprobs = 2;
+  EXPECT_EQ(ask(*backend, request).text, kAnswer.substr(kBegun.size()));
+  EXPECT_EQ(upstream.seen().back().path, "/v1/chat/completions");
+}
+
+TEST(Continuing, AnEndpointThatDoesNotAnswerTheTestIsAskedAsUsual) {
+  ScriptedUpstream upstream;
+  Script broken;
+  broken.fault = "status";
+  broken.status = 503;
+  upstream.set_sequence({broken, broken});
+  const auto backend = finding_out(upstream);
+  for (int i = 0; i < 2; ++i)
+    EXPECT_EQ(ask(*backend, say(kAnswer, kBegun)).text, kAnswer.substr(kBegun.size()));
+  EXPECT_EQ(upstream.seen().size(), 4u) << "two tests, and none again within the minute";
+}
+
+TEST(Continuing, ThoseThatWaitForTheTestCanBeCancelledAndShutDown) {
+  ScriptedUpstream upstream;
+  Script slow;
+  slow.fault = "stall";
+  slow.after = -1;
+  upstream.set_script(slow);
+  auto backend = finding_out(upstream);
+  auto one = backend->start(say(kAnswer, kBegun)), two = backend->start(say(kAnswer, kBegun));
+  ASSERT_TRUE(one.ok() && two.ok());
+  EXPECT_TRUE(eventually([&] { return upstream.seen().size() == 1; }));
+  (*one)->cancel();
+  EXPECT_EQ((*one)->next(deadline_after(kLong)).error().code, ErrorCode::kCancelled);
+  EXPECT_TRUE(eventually([&] { return backend->state().active == 1; }));
+  backend.reset();
+  EXPECT_EQ((*two)->next(deadline_after(kLong)).error().code, ErrorCode::kUnavailable);
+}
+
+TEST(Continuing, AnUnknownMannerIsRefused) {
+  ScriptedUpstream upstream;
+  Options options = options_for(upstream);
+  options.continuation = "magic";
+  const auto backend = OpenAiBackend::create(options);
+  ASSERT_FALSE(backend.ok());
+  EXPECT_EQ(backend.error().field, "continuation");
+}
+
+// ---- The network
+
+TEST(Network, WithoutARouteNothingIsTried) {
+  ScriptedUpstream upstream;
+  std::atomic<bool> up = false;
+  auto backend = OpenAiBackend::create(options_for(upstream), [&] { return up.load(); });
+  ASSERT_TRUE(backend.ok());
+  EXPECT_EQ((*backend)->state().unavailable_reason, "no_network");
+  auto refused = (*backend)->start(say(kAnswer));
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::kUnavailable);
+  EXPECT_EQ(upstream.connections(), 0u);
+  up = true;
+  EXPECT_TRUE((*backend)->state().available);
+  EXPECT_EQ(ask(**backend, say(kAnswer)).text, kAnswer);
+}
+
+TEST(Network, ALossEndsRunningAnswersWithinAQuarterOfASecond) {
+  ScriptedUpstream upstream;
+  Script stalls;
+  stalls.fault = "stall";
+  stalls.after = 2;
+  upstream.set_script(stalls);
+  std::atomic<bool> up = true;
+  Options options = options_for(upstream);
+  options.breaker_failures = 1;
+  auto backend = OpenAiBackend::create(options, [&] { return up.load(); });
+  ASSERT_TRUE(backend.ok());
+  auto stream = (*backend)->start(say(kAnswer));
+  ASSERT_TRUE(stream.ok());
+  std::string text;
+  while (text != "alpha bravo") {
+    auto event = (*stream)->next(deadline_after(kLong));
+    ASSERT_TRUE(event.ok());
+    if (auto* delta = std::get_if<chat::Delta>(&*event)) text += delta->text;
+  }
+  up = false;
+  const auto lost_at = SteadyClock::now();
+  const auto end = (*stream)->next(deadline_after(kLong));
+  ASSERT_FALSE(end.ok());
+  EXPECT_EQ(end.error().code, ErrorCode::kUnavailable);
+  EXPECT_NE(end.error().detail.find("route"), std::string::npos);
+  EXPECT_LT(seconds_since(lost_at), 0.25);
+  up = true;
+  EXPECT_TRUE((*backend)->state().available) << "the breaker does not count it";
 }
 
 TEST(Upstream, AnswersAndCounts) {

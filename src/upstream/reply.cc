@@ -24,7 +24,7 @@ Error restarted() {
 ReplyReader::ReplyReader(const Dialect& dialect, Options options)
     : dialect_(dialect),
       options_(std::move(options)),
-      aligner_(options_.start, options_.expect),
+      aligner_(options_.exact ? std::string() : options_.start, options_.expect),
       stop_filter_(options_.stop) {}
 
 void ReplyReader::on_head(int status, std::vector<std::pair<std::string, std::string>> headers) {
@@ -98,6 +98,7 @@ Status ReplyReader::take(Decoded decoded, std::vector<chat::Event>& out) {
   generated_ |= decoded.progress;
   progress_ += decoded.progress || decoded.finish ? 1 : 0;
   if (decoded.usage) usage_ = *decoded.usage;
+  if (decoded.trace) trace_ = std::move(decoded.trace);
   HEDGE_TRY(take_text(decoded.text, std::move(decoded.tokens), out));
   if (decoded.finish && !finish_) finish_ = decoded.finish;
   if (stop_filter_.stopped()) finish_ = chat::FinishReason::kStop;
@@ -160,7 +161,7 @@ Status ReplyReader::complete(std::vector<chat::Event>& out) {
   done_ = true;
   out.push_back(chat::Done{
       stop_filter_.stopped() ? chat::FinishReason::kStop : finish_.value_or(chat::FinishReason::kStop),
-      usage_, nullptr});
+      usage_, trace_});
   return {};
 }
 

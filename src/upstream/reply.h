@@ -29,6 +29,7 @@ class ReplyReader {
     Expect expect = Expect::kUnknown;
     std::vector<std::string> stop;
     size_t text_bytes_max = kAnswerTextBytesMax;
+    bool exact = false;  // the endpoint read the start as its own text: nothing is to be aligned
   };
 
   ReplyReader(const Dialect& dialect, Options options);
@@ -73,6 +74,7 @@ class ReplyReader {
   std::vector<chat::TokenInfo> tokens_;  // of text that is held back
   std::optional<chat::FinishReason> finish_;
   chat::Usage usage_;
+  std::shared_ptr<const chat::Trace> trace_;
   size_t text_bytes_ = 0;  // received, before alignment
   uint64_t progress_ = 0;
   bool generated_ = false;  // some event showed that tokens came

@@ -50,7 +50,7 @@ void apply_common(CURL* easy, const Endpoint& endpoint, const std::string& path)
   libcurl().easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(endpoint.connect_timeout.count()));
 }
 
-HeaderList make_headers(const Endpoint& endpoint, bool with_body) {
+HeaderList make_headers(const Endpoint& endpoint, bool with_body, const chat::Way& way) {
   curl_slist* list = libcurl().slist_append(nullptr, "Accept: text/event-stream, application/json");
   if (with_body) {
     list = libcurl().slist_append(list, "Content-Type: application/json");
@@ -58,38 +58,43 @@ HeaderList make_headers(const Endpoint& endpoint, bool with_body) {
   }
   if (!endpoint.key.empty())
     list = libcurl().slist_append(list, endpoint.dialect->auth_header(endpoint.key).c_str());
+  if (!way.path.empty()) {  // for an upstream that is a Hedge; others ignore them
+    list = libcurl().slist_append(list, ("x-hedge-path: " + way.path).c_str());
+    list =
+        libcurl().slist_append(list, fmt::format("x-hedge-hops: {}", std::max(0, way.hops_left - 1)).c_str());
+  }
   return HeaderList(list);
 }
 
-Transfer::Transfer(const Endpoint& endpoint, chat::Request request, WireOptions wire, HttpRequest http,
+Transfer::Transfer(const Endpoint& endpoint, chat::Request request, Plan plan,
                    std::shared_ptr<Mailbox> mailbox, std::function<void(const Transfer&)> on_end)
     : endpoint_(endpoint),
       request_(std::move(request)),
       mailbox_(std::move(mailbox)),
       on_end_(std::move(on_end)),
       started_at_(SteadyClock::now()),
-      wire_(wire),
-      http_(std::move(http)) {}
+      plan_(std::move(plan)) {}
 
 Status Transfer::open(Expect expect) {
   ++tries_;
   easy_.reset(libcurl().easy_init());
   if (!easy_) return make_error(ErrorCode::kInternal, "libcurl: no handle");
-  headers_ = make_headers(endpoint_, true);
+  headers_ = make_headers(endpoint_, true, request_.way);
+  const bool exact = plan_.how == Continuation::kTokens || plan_.how == Continuation::kRaw;
   reader_.emplace(*endpoint_.dialect,
                   ReplyReader::Options{endpoint_.name, endpoint_.model, turn_start(request_), expect,
-                                       request_.stop, kAnswerTextBytesMax});
+                                       request_.stop, kAnswerTextBytesMax, exact});
   head_over_ = false;
   status_ = 0;
   reply_headers_.clear();
   refusal_.reset();
   CURL* easy = easy_.get();
-  apply_common(easy, endpoint_, http_.path);
+  apply_common(easy, endpoint_, plan_.http.path);
   libcurl().easy_setopt(easy, CURLOPT_HTTPHEADER, headers_.get());
   libcurl().easy_setopt(easy, CURLOPT_POST, 1L);
   libcurl().easy_setopt(easy, CURLOPT_POSTFIELDS,
-                        http_.body.c_str());  // not copied: http_ outlives the handle's use
-  libcurl().easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(http_.body.size()));
+                        plan_.http.body.c_str());  // not copied: plan_ outlives the handle's use
+  libcurl().easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(plan_.http.body.size()));
   libcurl().easy_setopt(easy, CURLOPT_HEADERFUNCTION, &Transfer::on_header);
   libcurl().easy_setopt(easy, CURLOPT_HEADERDATA, this);
   libcurl().easy_setopt(easy, CURLOPT_WRITEFUNCTION, &Transfer::on_write);
@@ -219,11 +224,11 @@ bool Transfer::on_complete(CURLcode code) {
   std::vector<chat::Event> events;
   Status status = code == CURLE_OK ? reader_->on_end(events) : reader_->on_cut(transport_error(code), events);
   if (!status.ok() && code == CURLE_OK && tries_ < kTriesMax) {
-    if (const auto next = endpoint_.dialect->plainer(wire_, reader_->reply())) {
-      Result<HttpRequest> http = endpoint_.dialect->encode(request_, endpoint_.model, *next);
-      if (http.ok() && http->body != http_.body) {
-        wire_ = *next;
-        http_ = std::move(http).value();
+    if (const auto next = endpoint_.dialect->plainer(plan_.wire, reader_->reply())) {
+      Result<HttpRequest> http = endpoint_.dialect->encode(plan_.sent, endpoint_.model, *next);
+      if (http.ok() && http->body != plan_.http.body) {
+        plan_.wire = *next;
+        plan_.http = std::move(http).value();
         return true;
       }
     }

@@ -50,13 +50,24 @@ struct SlistCleanup {
 using EasyHandle = std::unique_ptr<CURL, EasyCleanup>;
 using HeaderList = std::unique_ptr<curl_slist, SlistCleanup>;
 
+// A request as it goes to the endpoint.
+struct Plan {
+  Continuation how = Continuation::kPrefix;
+  chat::Request sent;  // the request, written anew for that manner
+  WireOptions wire;
+  HttpRequest http;
+};
+
 class Transfer {
  public:
   // `on_end` is called once, before the consumer can see the end: what it books is true for whoever has seen
   // it.
-  Transfer(const Endpoint& endpoint, chat::Request request, WireOptions wire, HttpRequest http,
-           std::shared_ptr<Mailbox> mailbox, std::function<void(const Transfer&)> on_end);
+  Transfer(const Endpoint& endpoint, chat::Request request, Plan plan, std::shared_ptr<Mailbox> mailbox,
+           std::function<void(const Transfer&)> on_end);
 
+  // Before open(): another manner, found out since.
+  void replan(Plan plan) { plan_ = std::move(plan); }
+  Continuation how() const { return plan_.how; }
   // Makes the handle for the first or the next try. kInternal when libcurl gives none.
   Status open(Expect expect);
   CURL* easy() const { return easy_.get(); }
@@ -83,7 +94,7 @@ class Transfer {
   bool lingers() const { return ended_ && !dropped_ && !error_ && reader_ && reader_->end_seen(); }
   bool cancelled() const { return dropped_; }
   const std::optional<Error>& error() const { return error_; }
-  const WireOptions& wire() const { return wire_; }
+  const WireOptions& wire() const { return plan_.wire; }
   const chat::Request& request() const { return request_; }
   bool retried() const { return tries_ > 1; }
   size_t received_bytes() const { return received_bytes_; }
@@ -104,8 +115,7 @@ class Transfer {
   const std::shared_ptr<Mailbox> mailbox_;
   const std::function<void(const Transfer&)> on_end_;
   const Deadline started_at_;
-  WireOptions wire_;
-  HttpRequest http_;
+  Plan plan_;
   int tries_ = 0;
 
   EasyHandle easy_;
@@ -130,6 +140,6 @@ class Transfer {
 
 // The settings that every handle to the endpoint has, requests and probes.
 void apply_common(CURL* easy, const Endpoint& endpoint, const std::string& path);
-HeaderList make_headers(const Endpoint& endpoint, bool with_body);
+HeaderList make_headers(const Endpoint& endpoint, bool with_body, const chat::Way& way = {});
 
 }  // namespace hedge::upstream

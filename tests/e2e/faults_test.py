@@ -42,6 +42,7 @@ base_url = "{url}"
 model = "scripted"
 first_token_timeout_ms = 700
 gap_timeout_ms = 700
+continuation = "prefix"
 breaker_failures = 1000
 [policy.confidence]
 enabled = false

@@ -1,8 +1,11 @@
-"""A relay between two servers, to see and to cut what passes."""
+"""Relays between two servers: to see and to cut what passes, and to be as slow as a link."""
 
 import contextlib
+import queue
+import random
 import socket
 import threading
+import time
 
 
 class RecordingProxy:
@@ -99,4 +102,81 @@ class RecordingProxy:
         with self._lock:
             sockets = list(self._sockets)
         for end in sockets:
+            end.close()
+
+
+class LinkRelay:
+    """A TCP relay that is as slow as a link: a delay each way (ms, with jitter), a rate (bytes per second), and loss.
+
+    TCP repairs loss, so a lost segment shows as a wait: each 1460 bytes are late by `RETRANSMIT_S` with probability `loss`,
+    and what comes after them waits in line. set_silent(True) lets nothing pass any more and closes nothing, as a dead link
+    does. The seed makes a run repeatable as far as the pieces that the kernel hands over are.
+    """
+
+    SEGMENT_BYTES = 1460
+    RETRANSMIT_S = 0.2  # the smallest time-out of Linux's TCP
+
+    def __init__(self, port, delay_ms=0.0, jitter_ms=0.0, bytes_per_s=None, loss=0.0, seed=1):
+        self.target = port
+        self._delay, self._jitter, self._rate, self._loss = delay_ms / 1000, jitter_ms / 1000, bytes_per_s, loss
+        self._random = random.Random(seed)
+        self._passes = threading.Event()
+        self._passes.set()
+        self._closed = False
+        self._sockets = set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def set_silent(self, silent):
+        self._passes.clear() if silent else self._passes.set()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self._listener.accept()
+                target = socket.create_connection(("127.0.0.1", self.target), timeout=10)
+                target.settimeout(None)
+            except OSError:
+                return
+            self._sockets |= {client, target}
+            for source, sink in ((client, target), (target, client)):
+                sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                line = queue.Queue(1024)  # (time it arrives, bytes); a full one holds the sender back
+                threading.Thread(target=self._read, args=(source, line), daemon=True).start()
+                threading.Thread(target=self._write, args=(line, sink, source), daemon=True).start()
+
+    def _read(self, source, line):
+        free_at = 0.0  # when the link has sent what was given to it
+        with contextlib.suppress(OSError):
+            while data := source.recv(self.SEGMENT_BYTES):
+                now = time.monotonic()
+                free_at = max(now, free_at) + (len(data) / self._rate if self._rate else 0)
+                if self._loss and self._random.random() < self._loss:
+                    free_at += self.RETRANSMIT_S
+                line.put((free_at + self._delay + self._random.random() * self._jitter, data))
+        line.put((time.monotonic() + self._delay, b""))
+
+    def _write(self, line, sink, source):
+        with contextlib.suppress(OSError):
+            while True:
+                at, data = line.get()
+                time.sleep(max(0, at - time.monotonic()))
+                self._passes.wait()
+                if self._closed or not data:
+                    break
+                sink.sendall(data)
+        for end in (sink, source):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        self._closed = True
+        self._listener.close()
+        self._passes.set()
+        for end in list(self._sockets):
             end.close()

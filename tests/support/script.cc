@@ -67,6 +67,8 @@ std::optional<Script> parse_script(std::string_view text, std::string& problem) 
       script.plain = number != 0;
     else if (key == "no_role")
       script.no_role = number != 0;
+    else if (key == "tokens")
+      script.tokens = number != 0;
     else
       return std::nullopt;
   }

@@ -39,6 +39,9 @@
 //   per_byte  1: one byte per TCP segment
 //   strict    1: 400 for fields that OpenAI does not know, and for both max_tokens and max_completion_tokens
 //   plain     1: one JSON object although a stream was asked for
+//   tokens    1: the server has /apply-template ("<role>content" per message, then "<assistant>"), /tokenize
+//   (a
+//             token is a byte) and takes lists of ids as a prompt; by the default script alone
 //   no_role   1: no role-only first chunk
 //   status of 401 comes by itself when the server was given a key and the request has another.
 #pragma once
@@ -64,6 +67,7 @@ struct Script {
   bool strict = false;
   bool plain = false;
   bool no_role = false;
+  bool tokens = false;
 };
 
 // None when a key, mode or fault is unknown or a number is none; `problem` then says which.

@@ -241,6 +241,26 @@ std::string refusal(const Json& body, const Script& script) {
   return {};
 }
 
+// "<role>content" per message, then "<assistant>": the chat template of scripts with `tokens`.
+std::string rendered(const Json& body) {
+  std::string out;
+  if (const auto messages = body.find("messages"); messages != body.end() && messages->is_array()) {
+    for (const Json& message : *messages)
+      out += "<" + string_at(message, "role") + ">" + string_at(message, "content");
+  }
+  return out + "<assistant>";
+}
+
+// A token is a byte.
+std::string text_of_ids(const Json& ids) {
+  std::string out;
+  for (const Json& id : ids) out.push_back(static_cast<char>(id.get<int>()));
+  return out;
+}
+
+// The count that clients use to find out how an answer is continued.
+constexpr std::string_view kCountAsked = "Count from one to twelve";
+
 Answer make_answer(const Json& body, const Script& script, bool chat) {
   Answer answer;
   answer.chat = chat;
@@ -256,10 +276,22 @@ Answer make_answer(const Json& body, const Script& script, bool chat) {
       start = role == "assistant" ? content : std::string();
     }
   }
+  if (!chat) {
+    if (const auto prompt = body.find("prompt"); prompt != body.end() && prompt->is_array())
+      user = text_of_ids(*prompt);
+    if (const size_t at = user.rfind("<assistant>"); at != std::string::npos) {
+      start = user.substr(at + std::strlen("<assistant>"));
+      user.resize(at);
+    }
+  }
   const bool both = body.value("continue_final_message", false) && !body.value("add_generation_prompt", true);
   Script effective = script;
   if (script.mode == "flags" && !both) effective.mode = "fresh";
-  answer.text = scripted_reply(effective, start, scripted_answer(user));
+  if (!chat && script.tokens) effective.mode = "continue";
+  std::string base = scripted_answer(user);
+  if (user.find(kCountAsked) != std::string::npos)
+    base = effective.mode == "fresh" ? "Certainly: one, two" : start + " eight, nine";
+  answer.text = scripted_reply(effective, start, base);
   const bool one_piece = script.mode == "echo" && answer.text.starts_with(start);
   answer.pieces = scripted_pieces(one_piece ? answer.text.substr(start.size()) : answer.text);
   if (one_piece && !start.empty()) {
@@ -533,6 +565,19 @@ class ScriptedUpstream::Server {
     if (request.path == "/v1/models") {
       return send(response(200, "application/json",
                            "{\"object\":\"list\",\"data\":[{\"id\":\"scripted\",\"object\":\"model\"}]}"));
+    }
+    if (request.path == "/tokenize" || request.path == "/apply-template") {
+      const Json body = Json::parse(request.body, nullptr, false);
+      const std::optional<Script> script = choose("", "");
+      if (!script || !script->tokens || !body.is_object())
+        return send(response(404, "application/json", error_body("no such route", "not_found_error", 404)));
+      Json out = {{"prompt", rendered(body)}};
+      if (request.path == "/tokenize") {
+        out = {{"tokens", Json::array()}};
+        for (const char c : string_at(body, "content"))
+          out["tokens"].push_back(static_cast<unsigned char>(c));
+      }
+      return send(response(200, "application/json", out.dump()));
     }
     const bool chat = request.path == "/v1/chat/completions";
     if (request.method != "POST" || (!chat && request.path != "/v1/completions")) {

@@ -158,6 +158,8 @@ Status start_and_serve(Settings settings) {
   if (stack->upstream) {
     spdlog::info("upstream '{}': {} at {}", settings.upstream.name, settings.upstream.model,
                  settings.upstream.base_url);
+    for (const upstream::Options& more : settings.more_upstreams)
+      spdlog::info("then upstream '{}': {} at {}", more.name, more.model, more.base_url);
   } else {
     spdlog::info("no upstream: everything is answered here");
   }

@@ -4,8 +4,11 @@
 #include <fmt/format.h>
 #include <spdlog/common.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <vector>
 
+#include "api/way.h"
 #include "cli/config/config.h"
 #include "engine/speculation.h"
 #include "model/kv_cache.h"
@@ -34,6 +37,12 @@ Status check_engine(const Settings& settings) {
     return wrong_value(settings, "model", "speculation",
                        fmt::format("expected auto or off, got '{}'", options.speculation));
   return {};
+}
+
+Status check_server_node(const Settings& settings) {
+  if (settings.server.node.empty()) return {};
+  const Status status = api::check_node(settings.server.node, "node");
+  return status.ok() ? status : Status(located(settings, "server", status.error()));
 }
 
 Status check_host(const Settings& settings) {
@@ -88,27 +97,44 @@ Status find_api_key(Settings& settings) {
   return {};
 }
 
-Status check_upstream(const Settings& settings) {
-  const upstream::Options& up = settings.upstream;
+Status check_upstream(const Settings& settings, const upstream::Options& up, const std::string& section) {
   // Segments name who wrote what: "local" is this device, "prompt" what was echoed.
   if (up.name.empty() || up.name == "local" || up.name == "prompt") {
-    return wrong_value(settings, "upstream", "name",
+    return wrong_value(settings, section, "name",
                        fmt::format("expected a name other than 'local' and 'prompt', which answers use for "
                                    "this device and for an echoed prompt; got '{}'",
                                    up.name));
   }
   if (up.base_url.empty()) {
+    if (section != "upstream" || !settings.more_upstreams.empty()) {
+      return wrong_value(settings, section, "base_url", "every [[upstream]] needs one");
+    }
     if (up.model.empty()) return {};
-    return wrong_value(settings, "upstream", "model",
+    return wrong_value(settings, section, "model",
                        "the upstream has a model but no URL; give --upstream URL, or 'base_url'");
   }
   if (const auto url = upstream::normal_base_url(up.base_url, "base_url"); !url.ok())
-    return located(settings, "upstream", url.error());
+    return located(settings, section, url.error());
   if (up.model.empty()) {
-    return wrong_value(settings, "upstream", "base_url",
+    return wrong_value(settings, section, "base_url",
                        "the upstream has no model; give --upstream-model NAME, or 'model'");
   }
-  if (!up.key_env.empty()) return check_variable(settings, "upstream", "key_env", up.key_env);
+  if (!up.key_env.empty()) return check_variable(settings, section.c_str(), "key_env", up.key_env);
+  return {};
+}
+
+Status check_upstreams(const Settings& settings) {
+  HEDGE_TRY(check_upstream(settings, settings.upstream, "upstream"));
+  std::vector<std::string> names = {settings.upstream.name};
+  for (size_t i = 0; i < settings.more_upstreams.size(); ++i) {
+    const upstream::Options& more = settings.more_upstreams[i];
+    HEDGE_TRY(check_upstream(settings, more, upstream_section(i + 1)));
+    if (std::find(names.begin(), names.end(), more.name) != names.end()) {
+      return wrong_value(settings, upstream_section(i + 1), "name",
+                         fmt::format("expected a name that no other upstream has, got '{}'", more.name));
+    }
+    names.push_back(more.name);
+  }
   return {};
 }
 
@@ -131,7 +157,8 @@ Status complete_and_check(Settings& settings) {
         "no model; give -m MODEL (`hedge list` shows what is here, `hedge pull` what can be fetched)");
   }
   HEDGE_TRY(check_host(settings));
-  return check_upstream(settings);
+  HEDGE_TRY(check_server_node(settings));
+  return check_upstreams(settings);
 }
 
 }  // namespace hedge::cli

@@ -35,6 +35,8 @@ constexpr ConfigSection kSections[] = {
 #undef HEDGE_CONFIG_SECTION
 };
 
+constexpr size_t kUpstreamsMax = 8;
+
 std::string full_name(const ConfigKey& key) { return fmt::format("{}.{}", key.section, key.name); }
 
 // One pass over a parsed file.
@@ -74,21 +76,38 @@ class Reader {
     return make_error(ErrorCode::kInvalidArgument, fmt::format("{}:{}: {}", where_, line, what));
   }
 
-  // [section]; or [[upstream]] once, because one day there may be several (docs/decisions/0008).
+  // [section]; or [[upstream]], as often as there are tiers.
   Status read_section(const std::string& section, const toml::node& node) {
     const toml::table* table = node.as_table();
     if (const toml::array* list = node.as_array();
         list != nullptr && section == "upstream" && list->is_array_of_tables()) {
-      if (list->size() > 1) {
-        return at(list->get(1)->source().begin.line, fmt::format("only one [{}] can be given", section));
+      if (list->size() > kUpstreamsMax) {
+        return at(list->get(kUpstreamsMax)->source().begin.line,
+                  fmt::format("at most {} [[{}]] can be given", kUpstreamsMax, section));
       }
-      table = list->get(0)->as_table();
+      HEDGE_TRY(read_table(section, *list->get(0)->as_table()));
+      for (size_t i = 1; i < list->size(); ++i) HEDGE_TRY(read_more(section, *list->get(i)->as_table(), i));
+      return {};
     }
     if (table == nullptr) {
       return at(node.source().begin.line,
                 fmt::format("'{}' must be a table, [{}], got {}", section, section, type_name(node.type())));
     }
     return read_table(section, *table);
+  }
+
+  // Each tier is read in the place of the first, whose values and origins are put back.
+  Status read_more(const std::string& section, const toml::table& table, size_t index) {
+    const upstream::Options first = std::exchange(settings_.upstream, {});
+    std::map<std::string, Origin> origins;
+    origins.swap(settings_.origins);
+    Status status = read_table(section, table);
+    settings_.more_upstreams.push_back(std::exchange(settings_.upstream, first));
+    origins.swap(settings_.origins);
+    for (auto& [key, origin] : origins) {
+      settings_.origins[upstream_section(index) + key.substr(section.size())] = std::move(origin);
+    }
+    return status;
   }
 
   Error unknown(const std::string& section, const toml::key& key) const {
@@ -252,6 +271,10 @@ std::string comment(std::string_view text) {
 
 }  // namespace
 
+std::string upstream_section(size_t index) {
+  return index == 0 ? "upstream" : fmt::format("upstream[{}]", index + 1);
+}
+
 std::span<const ConfigKey> config_keys() { return kKeys; }
 std::span<const ConfigSection> config_sections() { return kSections; }
 
@@ -303,12 +326,25 @@ std::string config_text(const Settings& settings) {
       "Configuration of `hedge serve --config FILE`. A line that begins with '#' shows a default; take the "
       "'#' away to change it. Flags of the command line override this file.");
   for (const ConfigSection& section : kSections) {
-    out += "\n" + comment(section.help) + fmt::format("[{}]\n", section.name);
+    const bool tiers = std::string_view(section.name) == "upstream" && !settings.more_upstreams.empty();
+    out += "\n" + comment(section.help) +
+           (tiers ? fmt::format("[[{}]]\n", section.name) : fmt::format("[{}]\n", section.name));
     for (const ConfigKey& key : kKeys) {
       if (std::string_view(key.section) != section.name) continue;
       const std::string value = value_text(key.field(given));
       const bool is_default = value == value_text(key.field(defaults));
       out += comment(key.help) + fmt::format("{}{} = {}\n", is_default ? "#" : "", key.name, value);
+    }
+    if (!tiers) continue;
+    for (const upstream::Options& more : settings.more_upstreams) {
+      out += fmt::format("[[{}]]\n", section.name);
+      Settings one;
+      one.upstream = more;
+      for (const ConfigKey& key : kKeys) {
+        if (std::string_view(key.section) != section.name) continue;
+        const std::string value = value_text(key.field(one));
+        if (value != value_text(key.field(defaults))) out += fmt::format("{} = {}\n", key.name, value);
+      }
     }
   }
   return out;

@@ -33,6 +33,9 @@ struct ConfigSection {
 std::span<const ConfigKey> config_keys();
 std::span<const ConfigSection> config_sections();
 
+// What errors call the upstream of that index: "upstream", "upstream[2]", ...
+std::string upstream_section(size_t index);
+
 // Sets in `settings` what the text names. Everything unknown, doubled, of the wrong type or out of range is
 // an error that begins "WHERE:LINE: " and says what would be right.
 Status apply_config(std::string_view text, std::string_view where, Settings& settings);

@@ -87,8 +87,24 @@ TEST(Config, UpstreamMayBeAListOfOne) {
   Settings settings;
   ASSERT_TRUE(apply_config("[[upstream]]\nname = 'big'\n", "hedge.toml", settings).ok());
   EXPECT_EQ(settings.upstream.name, "big");
-  EXPECT_THAT(error_of("[[upstream]]\nname = 'a'\n[[upstream]]\nname = 'b'\n"),
-              HasSubstr("only one [upstream]"));
+  Settings several;
+  ASSERT_TRUE(apply_config("[[upstream]]\nname = 'fog'\nbase_url = 'http://f'\nmodel = 'm'\n"
+                           "[[upstream]]\nname = 'cloud'\nbase_url = 'https://c'\nmodel = 'big'\n",
+                           "hedge.toml", several)
+                  .ok());
+  EXPECT_EQ(several.upstream.name, "fog");
+  ASSERT_EQ(several.more_upstreams.size(), 1u);
+  EXPECT_EQ(several.more_upstreams[0].name, "cloud");
+  EXPECT_EQ(several.origins["upstream.name"].place, "hedge.toml:2");
+  EXPECT_EQ(several.origins["upstream[2].name"].place, "hedge.toml:6");
+  Settings again;
+  ASSERT_TRUE(apply_config(config_text(several), "again.toml", again).ok());
+  EXPECT_EQ(config_text(again), config_text(several));
+  EXPECT_EQ(again.more_upstreams[0].base_url, "https://c");
+  std::string nine;
+  for (int i = 0; i < 9; ++i) nine += "[[upstream]]\nname = 'a'\n";
+  EXPECT_THAT(error_of(nine), HasSubstr("at most 8 [[upstream]]"));
+  EXPECT_THAT(error_of("[[upstream]]\nname = 'a'\n[[upstream]]\nnome = 'b'\n"), HasSubstr("4: unknown key"));
 }
 
 TEST(Config, EveryKeyIsInOneKnownSectionOnce) {

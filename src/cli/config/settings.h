@@ -3,6 +3,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "engine/engine.h"
 #include "route/router.h"
@@ -25,10 +26,12 @@ struct Settings {
   std::string api_key_file;
   bool allow_anonymous = false;
   std::string log_level = "info";
-  std::string data_dir;        // of the session database; empty: the home of Hedge
-  upstream::Options upstream;  // used when base_url is set
+  std::string data_dir;                           // of the session database; empty: the home of Hedge
+  upstream::Options upstream;                     // used when base_url is set
+  std::vector<upstream::Options> more_upstreams;  // the second [[upstream]] and those after it
   route::Policy policy;
-  std::map<std::string, Origin> origins;  // by "SECTION.KEY" of the file; none: the default
+  std::map<std::string, Origin>
+      origins;  // by "SECTION.KEY" ("upstream[2].KEY") of the file; none: the default
 };
 
 }  // namespace hedge::cli

@@ -3,6 +3,7 @@
 // this and a line in dialect_list.inc; the client does not change.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,11 +20,15 @@ namespace hedge::upstream {
 // Which field carries Request::max_tokens.
 enum class TokenLimit : uint8_t { kBoth, kMaxTokens, kMaxCompletionTokens };
 
+// How an answer that another model has begun is continued (continuation.h).
+enum class Continuation : uint8_t { kPrefix, kTokens, kRaw, kInstruct };
+
 // Optional parts of a request. Not every endpoint takes all; which it takes is learned from its refusals.
 struct WireOptions {
   bool continue_flags = true;
   bool stream_usage = true;
   TokenLimit token_limit = TokenLimit::kBoth;
+  bool token_prompts = false;  // the endpoint reads the local model's token ids
 
   bool operator==(const WireOptions&) const = default;
 };
@@ -48,7 +53,8 @@ struct Decoded {
   std::vector<chat::TokenInfo> tokens;
   std::optional<chat::FinishReason> finish;
   std::optional<chat::Usage> usage;
-  std::string model;      // as the endpoint names it
+  std::string model;                         // as the endpoint names it
+  std::shared_ptr<const chat::Trace> trace;  // of an endpoint that is a Hedge
   bool progress = false;  // tokens were generated, though they may be no text (reasoning, tool calls)
   bool end = false;       // nothing follows
 };

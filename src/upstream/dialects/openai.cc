@@ -70,12 +70,17 @@ Result<HttpRequest> encode(const chat::Request& request, std::string_view model,
   Json body = {{"model", model}, {"stream", true}};
   HttpRequest http;
   if (request.raw) {
-    if (request.prompt.empty()) {
+    const bool as_ids = options.token_prompts && !request.prompt_tokens.empty();
+    if (request.prompt.empty() && !as_ids) {
       return make_error(ErrorCode::kUnsupported,
                         "prompt: an upstream needs text, got token ids of the local model", "prompt");
     }
     http.path = "/v1/completions";
-    body["prompt"] = request.prompt + start;
+    if (as_ids) {
+      body["prompt"] = request.prompt_tokens;
+    } else {
+      body["prompt"] = request.prompt + start;
+    }
     if (request.top_logprobs >= 0) body["logprobs"] = std::min(request.top_logprobs, kTopLogprobsMax);
     if (request.max_tokens >= 0) body["max_tokens"] = request.max_tokens;
   } else {
@@ -235,6 +240,8 @@ ErrorCode code_for(int status, std::string_view names) {
     return ErrorCode::kPermission;
   }
   if (status == 404 || is_any(names, {"not_found"})) return ErrorCode::kNotFound;
+  // A Hedge that this request has come by: it is well, and others may be sent to it.
+  if (status == 508 || is_any(names, {"loop_detected"})) return ErrorCode::kUnsupported;
   if (status == 408 || status == 409 || status == 425) return ErrorCode::kUnavailable;
   if (status >= 400 && status < 500) return ErrorCode::kInvalidArgument;
   if (status == 0 && is_any(names, {"invalid_request", "BadRequest"})) return ErrorCode::kInvalidArgument;
@@ -317,6 +324,42 @@ Status read_choice(const Json& choice, Decoded& out) {
   return {};
 }
 
+constexpr size_t kTraceItemsMax = 64;
+
+// What a Hedge says of its own decision. Names alone are taken over: the object comes from outside and goes
+// into our trace. Null when it is none, or nested too deep.
+std::shared_ptr<const chat::Trace> trace_of(const Json& hedge, int depth) {
+  if (!hedge.is_object() || depth >= chat::kTraceDepthMax) return nullptr;
+  auto trace = std::make_shared<chat::Trace>();
+  const auto name = [](const Json& value) { return std::string(safe_identifier(string_or_empty(value))); };
+  trace->id = name(member(hedge, "id"));
+  trace->route = name(member(hedge, "route"));
+  const std::string path = string_or_empty(member(hedge, "path"));
+  for (size_t at = 0; at < path.size();) {
+    const size_t end = std::min(path.find(',', at), path.size());
+    const std::string_view node = safe_identifier(std::string_view(path).substr(at, end - at));
+    trace->path += (at == 0 ? "" : ",") + std::string(node.empty() ? "?" : node);
+    at = end + 1;
+    if (trace->path.size() > 4096) break;
+  }
+  if (const Json& reasons = member(hedge, "reasons"); reasons.is_array()) {
+    for (const Json& reason : reasons) {
+      if (std::string word = name(reason); !word.empty() && trace->reasons.size() < kTraceItemsMax)
+        trace->reasons.push_back(std::move(word));
+    }
+  }
+  if (const Json& segments = member(hedge, "segments"); segments.is_array()) {
+    for (const Json& segment : segments) {
+      if (trace->segments.size() >= kTraceItemsMax) break;
+      const std::string backend = name(member(segment, "backend"));
+      trace->segments.push_back(
+          {backend.empty() ? "?" : backend, static_cast<size_t>(count_or_zero(member(segment, "bytes")))});
+    }
+  }
+  trace->upstream = trace_of(member(hedge, "upstream"), depth + 1);
+  return trace;
+}
+
 // A chunk or a whole answer.
 Result<Decoded> decode_object(std::string_view bytes, const char* what) {
   const bool clean = utf8_valid(bytes);
@@ -334,6 +377,7 @@ Result<Decoded> decode_object(std::string_view bytes, const char* what) {
   }
   Decoded out;
   out.model = string_or_empty(member(object, "model"));
+  out.trace = trace_of(member(object, "hedge"), 0);
   if (member(object, "usage").is_object()) out.usage = usage_of(member(object, "usage"));
   const Json& choices = member(object, "choices");
   if (!choices.is_null() && !choices.is_array()) return wrong_type("choices", "a list", choices);
@@ -389,8 +433,12 @@ std::optional<WireOptions> plainer(const WireOptions& sent, const HttpReply& rep
     // max_completion_tokens".
     next.token_limit = names("max_tokens") ? TokenLimit::kMaxCompletionTokens : TokenLimit::kMaxTokens;
   }
-  if (next == sent)
-    next = {.continue_flags = false, .stream_usage = false, .token_limit = TokenLimit::kMaxTokens};
+  if (next == sent) {
+    next = {.continue_flags = false,
+            .stream_usage = false,
+            .token_limit = TokenLimit::kMaxTokens,
+            .token_prompts = sent.token_prompts};
+  }
   return next == sent ? std::nullopt : std::optional(next);
 }
 
