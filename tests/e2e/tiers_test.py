@@ -2,6 +2,7 @@
 trace shows the whole way; and one device with two upstreams in its file."""
 
 import contextlib
+import socket
 import tempfile
 import unittest
 
@@ -130,9 +131,10 @@ class Circle(unittest.TestCase):
 class TwoTiersInOneFile(unittest.TestCase):
     def test_the_second_answers_where_the_first_does_not(self):
         with node("cloud", model=harness.GEMMA) as cloud:
-            relay = RecordingProxy(cloud.port)
-            relay.close()  # nobody listens at the first tier's address
-            with node("device", [("fog", relay.url), ("cloud", cloud.url)]) as device:
+            closed = socket.socket()  # bound and not listening: whoever comes is refused
+            closed.bind(("127.0.0.1", 0))
+            fog = f"http://127.0.0.1:{closed.getsockname()[1]}"
+            with contextlib.closing(closed), node("device", [("fog", fog), ("cloud", cloud.url)]) as device:
                 for _ in range(5):  # the first tier's breaker opens on the way
                     answer = device.chat("Name a sea.", max_tokens=4, stream=True, hedge={"route": "upstream"}).check_whole()
                     self.assertEqual(answer.backends(), ["cloud"])
