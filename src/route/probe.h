@@ -105,6 +105,9 @@ struct ProbeRegions {
   double familiarity(std::span<const float> prompt) const;
 };
 
+// The probes that travel inside the program, one per default model, as bytes for Probe::parse.
+std::span<const std::string_view> default_probes();
+
 class Probe {
  public:
   static constexpr size_t kBytesMax = 16u << 20;

@@ -224,5 +224,17 @@ TEST(ProbeTrain, AurocIsThatOfEachTask) {
   EXPECT_DOUBLE_EQ(within_task_auroc(scores, all), (0.5 + 1.0) / 2);
 }
 
+// What travels inside the program can be read, and each probe is for a model of its own.
+TEST(DefaultProbes, AreForTheDefaultModels) {
+  std::vector<std::string> models;
+  for (const std::string_view bytes : default_probes()) {
+    const auto probe = Probe::parse(bytes);
+    ASSERT_TRUE(probe.ok()) << probe.error().to_text();
+    models.push_back(probe->model.architecture + " " + std::to_string(probe->model.layers) + " x " +
+                     std::to_string(probe->model.dim));
+  }
+  EXPECT_EQ(models, (std::vector<std::string>{"llama 30 x 576", "gemma3 18 x 640"}));
+}
+
 }  // namespace
 }  // namespace hedge::route

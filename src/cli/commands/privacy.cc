@@ -24,7 +24,12 @@ constexpr size_t kLineBytesMax = size_t{16} << 20;
 
 constexpr const char* kFooter = R"(
 Nothing of it leaves the device: patterns, checksums and a small trained tagger. `hedge privacy COMMAND --help`
-says more; docs/privacy.md has the types and what is promised.)";
+says more; docs/privacy.md has the types and what is promised.
+
+Examples:
+  hedge privacy scan < letter.txt
+  hedge privacy mask --map names.map < letter.txt > masked.txt
+  hedge privacy unmask --map names.map < masked.txt)";
 
 constexpr const char* kScanFooter = R"(
 Without --json standard input is one text, and every find is a line: type, first and last code point, score, text.

@@ -22,8 +22,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kSlots =
-    8;  // answers at once: for so many rows a weight is unpacked once (model::kDecodeRowsMax)
+// Answers at once: for so many rows a weight is unpacked once (model::kDecodeRowsMax).
+constexpr int kSlots = 8;
 constexpr int kContextTokens = 4096;
 
 struct Options {
@@ -40,7 +40,8 @@ for each. Fitting needs questions with known answers, some hundreds at least, th
 
 Examples:
   hedge route probe train -m smollm2-135m-instruct --data questions.jsonl --out my.probe
-  hedge route probe score -m smollm2-135m-instruct --probe my.probe --data new.jsonl --json)";
+  hedge route probe score -m smollm2-135m-instruct --probe my.probe --data new.jsonl --json
+  hedge route probe score -m smollm2-135m-instruct --data new.jsonl      the probe that comes with Hedge)";
 
 constexpr const char* kTrainFooter = R"(
 One JSON object a line:
@@ -88,6 +89,29 @@ class Counter {
   size_t tenth_ = 0;
   bool shown_ = false;
 };
+
+// The probe of that file, or without one the default probe for the model.
+Result<route::Probe> load_probe(const Options& options) {
+  if (!options.probe_path.empty()) {
+    HEDGE_TRY_SET(const std::string bytes, os::read_file(options.probe_path, route::Probe::kBytesMax));
+    return route::Probe::parse(bytes);
+  }
+  HEDGE_TRY_SET(const ModelStore store, ModelStore::from_environment());
+  HEDGE_TRY_SET(const std::string path, store.resolve(options.model));
+  HEDGE_TRY_SET(const std::unique_ptr<gguf::File> file, gguf::File::open(path));
+  HEDGE_TRY_SET(const model::Config config, model::read_config(*file));
+  for (const std::string_view bytes : route::default_probes()) {
+    HEDGE_TRY_SET(route::Probe probe, route::Probe::parse(bytes));
+    if (probe.model.layers == static_cast<uint32_t>(config.layers) &&
+        probe.model.dim == static_cast<uint32_t>(config.dim) &&
+        probe.model.vocab == static_cast<uint32_t>(config.vocab))
+      return probe;
+  }
+  return make_error(ErrorCode::kInvalidArgument,
+                    fmt::format("there is no default probe for {} ({} layers of {}, {} tokens); fit one with "
+                                "`hedge route probe train` and name it with --probe",
+                                path, config.layers, config.dim, config.vocab));
+}
 
 Result<std::unique_ptr<engine::Engine>> load_engine(const Options& options, const std::vector<int>& blocks) {
   HEDGE_TRY_SET(const ModelStore store, ModelStore::from_environment());
@@ -176,8 +200,7 @@ Status train(const Options& options) {
 }
 
 Status score(const Options& options) {
-  HEDGE_TRY_SET(const std::string bytes, os::read_file(options.probe_path, route::Probe::kBytesMax));
-  HEDGE_TRY_SET(const route::Probe probe, route::Probe::parse(bytes));
+  HEDGE_TRY_SET(const route::Probe probe, load_probe(options));
   HEDGE_TRY_SET(const std::vector<ProbeItem> items, load_items(options, false));
   HEDGE_TRY_SET(const std::unique_ptr<engine::Engine> engine, load_engine(options, probe.blocks));
   HEDGE_TRY(probe.check(probe_model(*engine)));
@@ -242,9 +265,11 @@ void add_route_probe(CLI::App& group, Action& chosen) {
       probe->add_subcommand("score", "Answer questions and say how likely each answer is wrong");
   score_command->footer(kScoreFooter);
   add_common(*score_command, *scoring, "Questions, JSON lines");
-  score_command->add_option("--probe", scoring->probe_path, "The probe, fitted on this model")
-      ->type_name("FILE")
-      ->required();
+  score_command
+      ->add_option(
+          "--probe", scoring->probe_path,
+          "The probe, fitted on this model; default: the one that comes with Hedge, for its default models")
+      ->type_name("FILE");
   score_command->add_flag("--json", scoring->as_json, "One JSON object a line");
   score_command->callback([scoring, &chosen] { chosen = [scoring] { return run(score, *scoring); }; });
 }

@@ -1,0 +1,15 @@
+#include <array>
+
+#include "route/probe.h"
+
+namespace hedge::route {
+
+std::string_view embedded_smollm2_probe();
+std::string_view embedded_gemma_probe();
+
+std::span<const std::string_view> default_probes() {
+  static const std::array<std::string_view, 2> kProbes = {embedded_smollm2_probe(), embedded_gemma_probe()};
+  return kProbes;
+}
+
+}  // namespace hedge::route
