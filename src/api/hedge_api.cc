@@ -41,9 +41,32 @@ std::string decision_body(const chat::Trace& trace) {
   }
   out["steps"] = std::move(steps);
   out["upstream_tokens"] = trace.upstream_tokens;
+  out["upstream_cost"] = static_cast<double>(trace.upstream_nanos) * 1e-9;
+  if (!trace.tenant.empty()) out["tenant"] = trace.tenant;
+  OrderedJson facts = OrderedJson::object();
+  for (const chat::Fact& fact : trace.facts) {
+    facts[fact.name] = fact.is_text ? OrderedJson(fact.text) : OrderedJson(fact.number);
+  }
+  out["facts"] = std::move(facts);
   out["created_ms"] = trace.created_ms;
   out["total_ms"] = trace.total_ms;
   return dump(out);
+}
+
+Result<std::string> parse_feedback(std::string_view body) {
+  HEDGE_TRY_SET(const Json object, parse_object(body));
+  Reader reader(object);
+  reader.only({"signal"});
+  std::string signal;
+  if (!reader.string("signal", signal) && reader.ok()) {
+    return make_error(ErrorCode::kInvalidArgument, "signal: expected a string, got nothing", "signal");
+  }
+  HEDGE_TRY(reader.status());
+  return signal;
+}
+
+std::string feedback_body(const std::string& decision, const std::string& signal) {
+  return dump({{"decision", decision}, {"signal", signal}});
 }
 
 std::string session_body(const std::string& id, bool is_private, const std::vector<SessionTurn>& turns) {

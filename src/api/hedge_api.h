@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/result.h"
 #include "chat/request.h"
 #include "chat/trace.h"
 
@@ -20,6 +22,9 @@ struct SessionTurn {
 // GET /v1/hedge/decisions/ID: the hedge object with every step.
 std::string decision_body(const chat::Trace& trace);
 // GET /v1/hedge/sessions/ID
+// {"signal": "thumbs_down"}: the signal's name; what it may be is the router's matter.
+Result<std::string> parse_feedback(std::string_view body);
+std::string feedback_body(const std::string& decision, const std::string& signal);
 std::string session_body(const std::string& id, bool is_private, const std::vector<SessionTurn>& turns);
 
 }  // namespace hedge::api

@@ -179,6 +179,29 @@ void read_stream(Reader& reader, Call& call) {
   if (!inner.ok()) reader.fail(inner.status().error());
 }
 
+// A list of names for the policy's rules. They stand in the trace, so they are names and no text.
+void read_tags(Reader& inner, std::vector<std::string>& tags) {
+  const Json* list = inner.find("tags");
+  if (list == nullptr) return;
+  const std::string expected =
+      fmt::format("an array of at most {} names of 1 to {} letters, digits, '.', '_', ':' or '-'", kTagsMax,
+                  kTagBytesMax);
+  if (!list->is_array() || list->size() > kTagsMax)
+    return inner.fail(type_error("hedge.tags", expected, *list));
+  for (const Json& item : *list) {
+    const std::string tag = item.is_string() ? item.get<std::string>() : std::string();
+    const bool valid =
+        !tag.empty() && tag.size() <= kTagBytesMax && std::all_of(tag.begin(), tag.end(), [](char c) {
+          return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                 std::string_view("._:-").find(c) != std::string_view::npos;
+        });
+    if (!valid)
+      return inner.fail(
+          make_error(ErrorCode::kInvalidArgument, "hedge.tags: expected " + expected, "hedge.tags"));
+    tags.push_back(tag);
+  }
+}
+
 void read_routing(Reader& reader, chat::Routing& routing) {
   const Json* hedge = reader.find("hedge");
   if (hedge == nullptr) return;
@@ -189,7 +212,7 @@ void read_routing(Reader& reader, chat::Routing& routing) {
   Reader inner(*hedge, "hedge.");
   // A misspelt "private" that is ignored would send a private prompt away, so nothing unknown is ignored
   // here.
-  inner.only({"route", "session", "private", "escalate_after"});
+  inner.only({"route", "session", "private", "escalate_after", "tags"});
   std::string route = "auto";
   inner.string("route", route);
   if (route == "local") {
@@ -209,6 +232,7 @@ void read_routing(Reader& reader, chat::Routing& routing) {
   int after = -1;
   inner.integer("escalate_after", after, 0, kTokensMax);
   if (after >= 0) routing.escalate_after = after;
+  read_tags(inner, routing.tags);
   if (!inner.ok()) reader.fail(inner.status().error());
 }
 

@@ -91,6 +91,24 @@ TEST(OpenAiParse, DefaultsAreThoseOfTheRequest) {
   EXPECT_FALSE(call.stream);
 }
 
+TEST(OpenAiParse, TagsAreNames) {
+  Json body = chat_body();
+  body["hedge"] = Json::parse(R"({"tags":["draft","team.blue:1"]})");
+  EXPECT_EQ(parse_ok(kOpenAiChat, body).requests.at(0).routing.tags,
+            (std::vector<std::string>{"draft", "team.blue:1"}));
+  EXPECT_EQ(parse_ok(kOpenAiChat, body).requests.at(0).routing.tenant, "");
+  for (const char* wrong :
+       {R"({"tags":"draft"})", R"({"tags":["a b"]})", R"({"tags":[""]})", R"({"tags":[1]})",
+        R"({"tags":["a,b"]})", R"({"tags":[["a"]]})", R"({"tenant":"office"})"}) {
+    body["hedge"] = Json::parse(wrong);
+    EXPECT_EQ(parse_error(kOpenAiChat, body.dump()).field.rfind("hedge.", 0), 0u) << wrong;
+  }
+  body["hedge"] = {{"tags", std::vector<std::string>(kTagsMax + 1, "a")}};
+  EXPECT_EQ(parse_error(kOpenAiChat, body.dump()).field, "hedge.tags");
+  body["hedge"] = {{"tags", {std::string(kTagBytesMax + 1, 'a')}}};
+  EXPECT_EQ(parse_error(kOpenAiChat, body.dump()).field, "hedge.tags");
+}
+
 TEST(OpenAiParse, NullIsAbsent) {
   for (const char* field : {"model",
                             "max_tokens",

@@ -46,6 +46,8 @@ struct Routing {
   std::string session;                // empty: derived from the conversation
   bool private_session = false;       // marks the session private from here on
   std::optional<int> escalate_after;  // force the switch after N local tokens
+  std::vector<std::string> tags;      // what the client says about the request, for the policy's rules
+  std::string tenant;                 // whose key came with it; set by the server, never by the body
 };
 
 // The way of a request through several Hedges, each of which decides anew: none meets a request twice, and no

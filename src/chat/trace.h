@@ -27,6 +27,14 @@ struct Step {
   double threshold = 0;  // what it was held against
 };
 
+// What the decision looked at: enough to take it again under another policy. Never prompt text.
+struct Fact {
+  std::string name;
+  std::string text;  // of a fact in words; else empty
+  double number = 0;
+  bool is_text = false;
+};
+
 struct Trace {
   std::string id;
   std::string session;
@@ -37,6 +45,9 @@ struct Trace {
   // Prompt and completion tokens that upstreams worked on for this answer, as they reported them; counts
   // against the budget.
   int64_t upstream_tokens = 0;
+  int64_t upstream_nanos = 0;  // what they cost, in billionths of the prices' currency
+  std::string tenant;          // whose budget they count in; empty: the device's alone
+  std::vector<Fact> facts;
   int64_t created_ms = 0;  // unix time
   double total_ms = 0;
   std::string path;  // Way::path: the nodes that the request came by, this one last

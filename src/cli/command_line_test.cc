@@ -74,9 +74,11 @@ TEST_F(CommandLineTest, MistakesAreExplained) {
   EXPECT_THAT(run({"run", "a", "b", "c"}).err, HasSubstr("'c' is one argument too many for run"));
   EXPECT_THAT(run({"run"}).err, HasSubstr("MODEL is required"));
   EXPECT_EQ(run({"serve", "--port", "70000"}).status, kExitUsage);
-  EXPECT_EQ(run({"route"}).err,
-            "hedge: route needs one of its commands: train, eval, score, topics, probe\n`hedge route --help` "
-            "explains.\n");
+  EXPECT_EQ(
+      run({"route"}).err,
+      "hedge: route needs one of its commands: explain, replay, learned, train, eval, score, topics, probe\n"
+      "`hedge route --help` "
+      "explains.\n");
   EXPECT_THAT(run({"route", "trian"}).err, HasSubstr("route has no command 'trian'; did you mean 'train'?"));
   EXPECT_THAT(run({"route", "train", "--data", "a", "--out", "b", "--seeed", "1"}).err,
               HasSubstr("route train has no option --seeed; did you mean --seed?"));

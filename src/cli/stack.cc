@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "cli/config/config.h"
+#include "cli/environment.h"
 #include "os/file.h"
 #include "upstream/tiers.h"
 
@@ -13,8 +14,9 @@ constexpr int64_t kDayMs = 24 * 60 * 60 * 1000;
 // What this UTC day has cost already, so that a restart does not open the budget anew.
 Status restore_budget(session::Store& store, route::Router& router) {
   const int64_t now_ms = unix_time_ms();
-  HEDGE_TRY_SET(const int64_t tokens, store.upstream_tokens_since(now_ms - now_ms % kDayMs));
-  router.seed_upstream_tokens_today(tokens);
+  HEDGE_TRY_SET(const std::vector<session::Spent> all, store.upstream_spent_since(now_ms - now_ms % kDayMs));
+  for (const session::Spent& spent : all)
+    router.seed_upstream_today({spent.tokens, spent.nanos}, spent.tenant);
   return {};
 }
 
@@ -76,12 +78,17 @@ Result<std::unique_ptr<Stack>> build_stack(const Settings& settings, const std::
     stack->prompt_score = std::make_unique<route::PromptScore>(std::move(score).value());
   }
   HEDGE_TRY_SET(stack->store, session::Store::open(database_path));
+  stack->learned =
+      std::make_unique<LearnedFile>(database_path.substr(0, database_path.rfind('/') + 1) + kLearnedFile);
+  HEDGE_TRY(stack->learned->load());
   auto engine = engine::Engine::load(model_path, settings.engine);
   if (!engine.ok()) return located(settings, "model", std::move(engine).error());
   stack->engine = std::move(engine).value();
   if (stack->upstream) stack->upstream->set_renderer(renderer_of(*stack->engine));
-  stack->router = route::Router::create(*stack->engine, stack->upstream.get(), settings.policy,
-                                        stack->prompt_score.get());
+  stack->router = route::Router::create(
+      *stack->engine, stack->upstream.get(), settings.policy,
+      make_environment(settings.policy, stack->learned.get(), stack->prompt_score.get()),
+      stack->prompt_score.get());
   HEDGE_TRY(restore_budget(*stack->store, *stack->router));
   stack->recorder = session::make_recorder(*stack->router, *stack->store);
   return stack;

@@ -6,6 +6,7 @@
 
 #include "base/result.h"
 #include "cli/config/settings.h"
+#include "cli/learned_file.h"
 #include "engine/engine.h"
 #include "route/prompt_score.h"
 #include "route/router.h"
@@ -21,6 +22,7 @@ struct Stack {
   std::unique_ptr<upstream::OpenAiBackend> upstream;  // null: everything is answered here
   std::unique_ptr<session::Store> store;
   std::unique_ptr<route::PromptScore> prompt_score;  // null where [policy.prompt] is off
+  std::unique_ptr<LearnedFile> learned;
   std::unique_ptr<route::Router> router;
   std::unique_ptr<chat::Backend> recorder;
 };

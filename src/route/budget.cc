@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
+
 namespace hedge::route {
 namespace {
 
@@ -14,58 +16,90 @@ constexpr int64_t kTemplateTokensPerMessage = 16;
 // near this.
 constexpr int64_t kTemplateTokens = 64;
 
+// By subtraction: no sum can overflow. Limit 0: none.
+bool fits_under(int64_t limit, int64_t used, int64_t reserved, int64_t wanted) {
+  if (limit <= 0) return true;
+  const int64_t left = limit - std::min(used, limit);
+  return reserved <= left && wanted <= left - reserved;
+}
+
+void add(Amount& sum, Amount used) {
+  sum.tokens += std::max<int64_t>(used.tokens, 0);
+  sum.nanos += std::max<int64_t>(used.nanos, 0);
+}
+
 }  // namespace
 
-void Budget::Reservation::settle(int64_t used_tokens) {
+void Budget::Reservation::settle(Amount used) {
   if (budget_ == nullptr) return;
   Budget& budget = *std::exchange(budget_, nullptr);
   std::lock_guard lock(budget.mutex_);
   budget.turn_day_locked();
-  budget.reserved_ -= tokens_;
-  budget.used_ += std::max<int64_t>(used_tokens, 0);
+  const auto settle_in = [&](Account& account) {
+    account.reserved.tokens -= amount_.tokens;
+    account.reserved.nanos -= amount_.nanos;
+    add(account.used, used);
+  };
+  settle_in(budget.accounts_[kDevice]);
+  if (account_ != kDevice) settle_in(budget.accounts_[account_]);
 }
 
-Budget::Budget(int64_t tokens_per_day, std::function<int64_t()> unix_ms)
-    : tokens_per_day_(tokens_per_day), unix_ms_(std::move(unix_ms)), day_(unix_ms_() / kDayMs) {}
+Budget::Budget(std::vector<Amount> limits, std::function<int64_t()> unix_ms)
+    : unix_ms_(std::move(unix_ms)), day_(unix_ms_() / kDayMs) {
+  HEDGE_CHECK(!limits.empty());
+  for (const Amount& limit : limits) accounts_.push_back(Account{limit, {}, {}});
+}
 
 void Budget::turn_day_locked() const {
   const int64_t today = unix_ms_() / kDayMs;
   if (today <= day_) return;  // a clock set back does not give the day's tokens back
   day_ = today;
-  used_ = 0;
+  for (const Account& account : accounts_) account.used = {};
 }
 
-bool Budget::fits_locked(int64_t tokens) const {
-  if (tokens_per_day_ <= 0) return true;
-  // By subtraction: no sum can overflow.
-  const int64_t left = tokens_per_day_ - std::min(used_, tokens_per_day_);
-  return reserved_ <= left && tokens <= left - reserved_;
+bool Budget::fits_locked(Amount amount, size_t account) const {
+  const auto fits_in = [&](const Account& held) {
+    return fits_under(held.limit.tokens, held.used.tokens, held.reserved.tokens, amount.tokens) &&
+           fits_under(held.limit.nanos, held.used.nanos, held.reserved.nanos, amount.nanos);
+  };
+  return fits_in(accounts_[kDevice]) && fits_in(accounts_[account]);
 }
 
-void Budget::seed(int64_t used_tokens) {
+void Budget::seed(Amount used, size_t account) {
   std::lock_guard lock(mutex_);
   turn_day_locked();
-  used_ += std::max<int64_t>(used_tokens, 0);
+  add(accounts_[kDevice].used, used);
+  if (account != kDevice) add(accounts_[account].used, used);
 }
 
-bool Budget::fits(int64_t tokens) const {
+bool Budget::fits(Amount amount, size_t account) const {
   std::lock_guard lock(mutex_);
   turn_day_locked();
-  return fits_locked(tokens);
+  return fits_locked(amount, account);
 }
 
-std::optional<Budget::Reservation> Budget::reserve(int64_t tokens) {
+std::optional<Budget::Reservation> Budget::reserve(Amount amount, size_t account) {
   std::lock_guard lock(mutex_);
   turn_day_locked();
-  if (!fits_locked(tokens)) return std::nullopt;
-  reserved_ += tokens;
-  return Reservation(this, tokens);
+  if (!fits_locked(amount, account)) return std::nullopt;
+  const auto reserve_in = [&](Account& held) {
+    held.reserved.tokens += amount.tokens;
+    held.reserved.nanos += amount.nanos;
+  };
+  reserve_in(accounts_[kDevice]);
+  if (account != kDevice) reserve_in(accounts_[account]);
+  return Reservation(this, account, amount);
 }
 
-int64_t Budget::used_today() const {
+Amount Budget::used(size_t account) const {
   std::lock_guard lock(mutex_);
   turn_day_locked();
-  return used_;
+  return accounts_[account].used;
+}
+
+bool Budget::limited(size_t account) const {
+  const auto has_limit = [](const Amount& limit) { return limit.tokens > 0 || limit.nanos > 0; };
+  return has_limit(accounts_[kDevice].limit) || has_limit(accounts_[account].limit);
 }
 
 int64_t prompt_tokens_max(const chat::Request& request) {

@@ -92,5 +92,76 @@ TEST(PromptTokensMax, IsNoLessThanABytePerToken) {
   EXPECT_GE(prompt_tokens_max(request), 1009);
 }
 
+TEST(Budget, TenantsHaveTheirOwnWithinTheDevices) {
+  Budget budget({Amount(100, 1000), Amount(60, 0), Amount(0, 500)}, [] { return kDayMs; });
+  EXPECT_FALSE(budget.reserve(61, 1)) << "the tenant's";
+  auto first = budget.reserve(60, 1);
+  ASSERT_TRUE(first);
+  EXPECT_FALSE(budget.reserve(41, 2)) << "the device's";
+  EXPECT_FALSE(budget.reserve(Amount(1, 501), 2)) << "the tenant's money";
+  auto second = budget.reserve(Amount(40, 500), 2);
+  ASSERT_TRUE(second);
+  EXPECT_FALSE(budget.reserve(1));
+  first->settle(Amount(10, 100));
+  second->settle(Amount(5, 50));
+  EXPECT_EQ(budget.used(1).tokens, 10);
+  EXPECT_EQ(budget.used(2).nanos, 50);
+  EXPECT_EQ(budget.used().tokens, 15);
+  EXPECT_EQ(budget.used().nanos, 150);
+  budget.seed(Amount(20, 10), 1);
+  EXPECT_EQ(budget.used(1).tokens, 30);
+  EXPECT_EQ(budget.used().tokens, 35);
+  EXPECT_TRUE(budget.limited(0) && budget.limited(1) && budget.limited(2));
+}
+
+// 64 streams that reserve, wait and settle at random: neither a tenant nor the device is ever above its
+// limit, at any time.
+TEST(Budget, SixtyFourStreamsDoNotOverspend) {
+  const std::vector<Amount> limits = {Amount(50'000, 400'000), Amount(20'000, 0), Amount(0, 100'000),
+                                      Amount(0, 0)};
+  Budget budget(limits, [] { return kDayMs; });
+  std::atomic<int64_t> spent_tokens[4] = {}, spent_nanos[4] = {};
+  std::atomic<int> refused = 0, over = 0;
+  std::vector<std::thread> streams;
+  for (unsigned id = 0; id < 64; ++id) {
+    streams.emplace_back([&, id] {
+      uint32_t random = id * 2654435761u + 1;  // Knuth's multiplicative hash as a seed
+      const auto next = [&random](uint32_t below) {
+        random = random * 1664525u + 1013904223u;
+        return static_cast<int64_t>((random >> 8) % below);
+      };
+      for (int i = 0; i < 200; ++i) {
+        const size_t account = 1 + static_cast<size_t>(next(3));
+        const Amount bound(1 + next(2000), 1 + next(20000));
+        auto reservation = budget.reserve(bound, account);
+        if (!reservation) {
+          ++refused;
+          continue;
+        }
+        std::this_thread::yield();
+        const Amount used(next(static_cast<uint32_t>(bound.tokens) + 1),
+                          next(static_cast<uint32_t>(bound.nanos) + 1));
+        for (const size_t a : {size_t{0}, account}) {
+          spent_tokens[a] += used.tokens;
+          spent_nanos[a] += used.nanos;
+        }
+        reservation->settle(used);
+        for (const size_t a : {size_t{0}, account}) {
+          const Amount now = budget.used(a);
+          if (limits[a].tokens > 0 && now.tokens > limits[a].tokens) ++over;
+          if (limits[a].nanos > 0 && now.nanos > limits[a].nanos) ++over;
+        }
+      }
+    });
+  }
+  for (std::thread& stream : streams) stream.join();
+  EXPECT_EQ(over, 0);
+  EXPECT_GT(refused, 0) << "the limits were never reached, so nothing was tested";
+  for (size_t a = 0; a < limits.size(); ++a) {
+    EXPECT_EQ(budget.used(a).tokens, spent_tokens[a]);
+    EXPECT_EQ(budget.used(a).nanos, spent_nanos[a]);
+  }
+}
+
 }  // namespace
 }  // namespace hedge::route

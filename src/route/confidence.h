@@ -24,7 +24,7 @@
 #include <vector>
 
 #include "chat/event.h"
-#include "route/router.h"
+#include "route/policy.h"
 
 namespace hedge::route {
 

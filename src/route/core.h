@@ -5,24 +5,33 @@
 #include <algorithm>
 #include <array>
 #include <mutex>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/clock.h"
 #include "chat/backend.h"
 #include "route/budget.h"
+#include "route/cost.h"
+#include "route/decision.h"
 #include "route/router.h"
 
 namespace hedge::route {
 
+// The accounts of a policy's budget: the device, then the tenants in their order.
+std::vector<Amount> limits_of(const Policy& policy);
+// Of a tenant that the policy does not know: the device's.
+size_t account_of(const Policy& policy, std::string_view tenant);
+
 struct Core {
   Core(chat::Backend& local_backend, chat::Backend* upstream_backend, const Policy& its_policy,
-       const PromptScore* its_prompt_score)
+       Environment its_environment, const PromptScore* its_prompt_score)
       : local(local_backend),
         upstream(upstream_backend),
         policy(its_policy),
+        environment(std::move(its_environment)),
         prompt_score(its_prompt_score),
-        budget(its_policy.upstream_tokens_per_day, unix_time_ms) {}
+        budget(limits_of(its_policy), unix_time_ms) {}
 
   // Runs `change` on the counters, alone.
   template <typename Change>
@@ -56,8 +65,10 @@ struct Core {
   chat::Backend& local;
   chat::Backend* const upstream;  // may be null
   const Policy policy;
+  const Environment environment;
   const PromptScore* const prompt_score;  // null only where policy.prompt is off
-  Budget budget;
+  Budget budget;                          // accounts: account_of()
+  Predictor predictor;
 
   std::array<double, 64> first_text_ms{};  // under `mutex`; a ring
   size_t first_text_count = 0;

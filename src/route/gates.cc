@@ -15,17 +15,17 @@ namespace {
 
 using Condition = bool (*)(const Facts& facts, const Policy& policy);
 
-struct Rule {
+struct GateRule {
   Gate gate;
   Condition matches;
 };
 
-constexpr Rule kRules[] = {
-#define HEDGE_GATE(name, effect, is_privacy, condition)                                         \
-  Rule{Gate{name, effect, is_privacy},                                                          \
-       []([[maybe_unused]] const Facts& facts, [[maybe_unused]] const Policy& policy) -> bool { \
-         return condition;                                                                      \
-       }},
+constexpr GateRule kRules[] = {
+#define HEDGE_GATE(name, effect, is_privacy, condition)                                             \
+  GateRule{Gate{name, effect, is_privacy},                                                          \
+           []([[maybe_unused]] const Facts& facts, [[maybe_unused]] const Policy& policy) -> bool { \
+             return condition;                                                                      \
+           }},
 #include "route/gate_list.inc"
 #undef HEDGE_GATE
 };
@@ -151,7 +151,7 @@ PrivacyFinding judge_privacy(std::string_view text) {
 }
 
 const Gate& decide(const Facts& facts, const Policy& policy) {
-  for (const Rule& rule : kRules) {
+  for (const GateRule& rule : kRules) {
     if (rule.matches(facts, policy)) return rule.gate;
   }
   return kNoGate;

@@ -8,16 +8,9 @@
 #include <string_view>
 
 #include "chat/request.h"
-#include "route/router.h"
+#include "route/policy.h"
 
 namespace hedge::route {
-
-// What the detectors say about the texts of a request.
-enum class Privacy : uint8_t {
-  kClean,
-  kFound,     // personal data or a secret
-  kUnjudged,  // too long, not UTF-8, or token ids: nobody knows, so it counts as found
-};
 
 struct PrivacyFinding {
   Privacy privacy = Privacy::kClean;
@@ -42,6 +35,7 @@ struct Facts {
   bool upstream_can_read = true;  // false: the prompt is token ids of the local model
   bool budget_left = true;        // this request's upper bound still fits
   bool hops_left = true;          // it may be passed on to another node
+  bool policy_local = false;      // the rule that applies, or the default, says local-only
 };
 
 enum class Effect : uint8_t {

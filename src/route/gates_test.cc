@@ -30,13 +30,14 @@ std::string expected_gate(const Facts& f, const Policy& p) {
   if (!f.upstream_can_read) return "gate.upstream_cannot_read";
   if (!f.upstream_available) return "gate.upstream_unavailable";
   if (!f.budget_left) return "gate.budget_spent";
+  if (f.policy_local) return "gate.policy_local";
   if (f.asked == chat::Route::kUpstream) return "gate.request_upstream";
   return "gate.none";
 }
 
 TEST(Gates, EveryCombinationOfFactsMeetsTheDocumentedOrder) {
   int combinations = 0;
-  for (int bits = 0; bits < 1 << 9; ++bits) {
+  for (int bits = 0; bits < 1 << 10; ++bits) {
     for (const Privacy privacy : {Privacy::kClean, Privacy::kFound, Privacy::kUnjudged}) {
       for (const chat::Route asked : {chat::Route::kAuto, chat::Route::kLocal, chat::Route::kUpstream}) {
         const auto bit = [bits](int i) { return (bits >> i & 1) != 0; };
@@ -48,22 +49,23 @@ TEST(Gates, EveryCombinationOfFactsMeetsTheDocumentedOrder) {
         facts.upstream_available = bit(2);
         facts.upstream_can_read = bit(3);
         facts.budget_left = bit(4);
+        facts.policy_local = bit(8);
         Policy policy;
         policy.offline = bit(5);
         policy.private_sessions_stay_local = bit(6);
         policy.personal_data_stays_local = bit(7);
-        facts.hops_left = bit(8);
+        facts.hops_left = bit(9);
         const Gate& gate = decide(facts, policy);
         EXPECT_EQ(gate.name, expected_gate(facts, policy));
         const bool leaves = gate.effect != Effect::kStayLocal;
         EXPECT_FALSE(leaves && facts.private_session && policy.private_sessions_stay_local);
         EXPECT_FALSE(leaves && privacy != Privacy::kClean && policy.personal_data_stays_local);
-        EXPECT_FALSE(leaves && (!facts.has_upstream || policy.offline));
+        EXPECT_FALSE(leaves && (!facts.has_upstream || policy.offline || facts.policy_local));
         ++combinations;
       }
     }
   }
-  EXPECT_EQ(combinations, 512 * 9);
+  EXPECT_EQ(combinations, 1024 * 9);
 }
 
 TEST(JudgePrivacy, LooksAtEveryTextThatCouldLeave) {

@@ -7,9 +7,15 @@
 #include <utility>
 
 #include "route/hybrid_stream.h"
+#include "route/learned.h"
 #include "route/word_end.h"
 
 namespace hedge::route {
+
+Amount bound_of(const Policy& policy, int64_t prompt_tokens_max, int max_tokens) {
+  const int answer_max = max_tokens >= 0 ? max_tokens : policy.upstream_answer_tokens_max;
+  return {prompt_tokens_max + answer_max, cost_nanos(policy.prices, prompt_tokens_max, answer_max)};
+}
 
 // ---- Starting a backend
 
@@ -66,13 +72,13 @@ bool HybridStream::go_upstream() {
   leg.routing.escalate_after.reset();  // it has happened
   if (!nothing_written()) leg.heal_prefix = false;
   prompt_tokens_reserved_ = prompt_tokens_max(leg);
-  const int answer_max = leg.max_tokens >= 0 ? leg.max_tokens : core_->policy.upstream_answer_tokens_max;
-  if (core_->budget.limited()) leg.max_tokens = answer_max;
+  if (core_->budget.limited(account_) && leg.max_tokens < 0)
+    leg.max_tokens = core_->policy.upstream_answer_tokens_max;
   std::optional<Budget::Reservation> reservation =
-      core_->budget.reserve(prompt_tokens_reserved_ + answer_max);
+      core_->budget.reserve(bound_of(core_->policy, prompt_tokens_reserved_, leg.max_tokens), account_);
   if (!reservation) {
-    because("gate.budget_spent", {}, static_cast<double>(core_->budget.used_today()),
-            static_cast<double>(core_->policy.upstream_tokens_per_day));
+    because("gate.budget_spent", {}, static_cast<double>(core_->budget.used(account_).tokens),
+            static_cast<double>(core_->budget.limit(account_).tokens));
     return false;
   }
   Result<std::unique_ptr<chat::Stream>> stream = upstream.start(leg);
@@ -87,7 +93,7 @@ bool HybridStream::go_upstream() {
     reservation_.emplace(*std::move(reservation));
     upstream_at_ = SteadyClock::now();
     const Milliseconds wait = core_->race_after();
-    race_at_ = wait.count() > 0 ? deadline_after(wait) : kNoDeadline;
+    race_at_ = race_at_once_ ? upstream_at_ : wait.count() > 0 ? deadline_after(wait) : kNoDeadline;
   } else {
     reservation->settle(0);
   }
@@ -115,6 +121,7 @@ bool HybridStream::open_leg(Side side, Phase phase, std::unique_ptr<chat::Stream
 void HybridStream::close_leg(const chat::Usage* reported) {
   const chat::Started& began = started(leg_.side);
   if (leg_.side == Side::kUpstream) settle_upstream(reported);
+  observe_speed(reported);
   const int completion =
       reported != nullptr && reported->completion_tokens > 0 ? reported->completion_tokens : leg_.tokens;
   usage_.completion_tokens += completion;
@@ -137,19 +144,42 @@ void HybridStream::close_leg(const chat::Usage* reported) {
 
 void HybridStream::settle_upstream(const chat::Usage* reported) {
   if (!reservation_) return;
-  int64_t cost = 0;
   if (reported != nullptr && (reported->prompt_tokens > 0 || reported->completion_tokens > 0)) {
-    cost = int64_t{reported->prompt_tokens} + reported->completion_tokens;
+    charge_upstream(reported->prompt_tokens, reported->completion_tokens);
   } else if (leg_.answered) {
     // It worked and did not say how much: the prompt at its bound (or as the local model counted it), the
     // pieces that came.
     const int said = started(Side::kUpstream).prompt_tokens;
-    const int64_t prompt = said > 0 ? said : prompt_tokens_reserved_;
-    cost = prompt + leg_.tokens;
+    charge_upstream(said > 0 ? said : prompt_tokens_reserved_, leg_.tokens);
+  } else {
+    charge_upstream(0, 0);
   }
-  trace_.upstream_tokens += cost;
+}
+
+void HybridStream::charge_upstream(int64_t prompt_tokens, int64_t completion_tokens) {
+  if (!reservation_) return;
+  const Amount cost(prompt_tokens + completion_tokens,
+                    cost_nanos(core_->policy.prices, prompt_tokens, completion_tokens));
+  trace_.upstream_tokens += cost.tokens;
+  trace_.upstream_nanos += cost.nanos;
   reservation_->settle(cost);
   reservation_.reset();
+}
+
+// What the answer took, for the next predictions. A part that was broken off tells its beginning only.
+void HybridStream::observe_speed(const chat::Usage* reported) {
+  if (leg_.side == Side::kLocal) {
+    if (reported != nullptr) core_->predictor.observe_local(*reported);
+    return;
+  }
+  if (leg_.first_at == SteadyClock::time_point()) return;
+  const std::chrono::duration<double, std::milli> first = leg_.first_at - leg_.began_at;
+  const std::chrono::duration<double, std::milli> rest = SteadyClock::now() - leg_.first_at;
+  const bool counted = reported != nullptr && reported->completion_tokens > 0;
+  core_->predictor.observe_upstream(first.count(), reported == nullptr ? 0 : rest.count(),
+                                    reported == nullptr ? 0
+                                    : counted           ? reported->completion_tokens
+                                                        : leg_.tokens);
 }
 
 // ---- The local model beside a silent upstream
@@ -184,7 +214,8 @@ void HybridStream::start_racer() {
   if (!nothing_written()) leg.heal_prefix = !cut_at_word_end_ && may_end_inside_word(text_);
   Result<std::unique_ptr<chat::Stream>> stream = core_->local.start(leg);
   if (!stream.ok()) return;
-  note("local.races", fmt::format("no text after {:.0f} ms", seconds_since(upstream_at_) * 1000));
+  if (!race_at_once_)
+    note("local.races", fmt::format("no text after {:.0f} ms", seconds_since(upstream_at_) * 1000));
   core_->count([](Counters& counters) { ++counters.races; });
   std::lock_guard lock(mutex_);
   if (cancelled_) return;
@@ -192,9 +223,12 @@ void HybridStream::start_racer() {
 }
 
 bool HybridStream::racer_wins(chat::Delta delta) {
-  because("upstream.slow", fmt::format("no text after {:.0f} ms", seconds_since(upstream_at_) * 1000));
+  if (!race_at_once_)
+    because("upstream.slow", fmt::format("no text after {:.0f} ms", seconds_since(upstream_at_) * 1000));
   switch_reason_ = "upstream.slow";
   core_->count([](Counters& counters) { ++counters.races_won; });
+  if (race_at_once_) note("race.won", name(Side::kLocal));
+  charge_upstream(prompt_tokens_reserved_, 0);
   if (!take_racer(Phase::kLocalResume)) return false;
   if (racer_started_) started(Side::kLocal) = *std::exchange(racer_started_, std::nullopt);
   leg_.answered = true;
@@ -211,6 +245,13 @@ bool HybridStream::take_racer(Phase phase) {
   }
   held_.clear();
   return open_leg(Side::kLocal, phase, std::move(racer));
+}
+
+// Its first text: a race, if there is one, is won.
+void HybridStream::upstream_writes() {
+  core_->note_first_text(seconds_since(upstream_at_) * 1000);
+  if (racer_ && race_at_once_) note("race.won", name(Side::kUpstream));
+  drop_racer();
 }
 
 void HybridStream::drop_racer() {
@@ -252,6 +293,7 @@ bool HybridStream::emit(chat::Delta delta) {
   answer_tokens_ += tokens;
   text_ += delta.text;
   note_tokens(delta);
+  if (leg_.first_at == SteadyClock::time_point() && !delta.text.empty()) leg_.first_at = SteadyClock::now();
   // An upstream's part ends where it ends, a local one where it was cut.
   if (leg_.side == Side::kUpstream && !delta.text.empty()) cut_at_word_end_ = false;
   if (withheld_.empty() || withheld_.back().side != leg_.side) {
@@ -304,11 +346,14 @@ void HybridStream::finish(chat::Done done) {
   if (trace_.reasons.empty()) trace_.reasons.push_back(trace_.steps.back().what);
   close_leg(&done.usage);
   trace_.total_ms = seconds_since(began_at_) * 1000;
+  trace_.facts.push_back({"answer_tokens", {}, static_cast<double>(usage_.completion_tokens), false});
   core_->count([&](Counters& counters) {
     ++(trace_.route == "local"      ? counters.local
        : trace_.route == "upstream" ? counters.upstream
                                     : counters.mixed);
   });
+  if (user_escalates_ && core_->environment.learn)
+    core_->environment.learn(trace_.id, kind_, vote_of(Signal::kEscalate, true));
   end();
   done.usage = usage_;
   done.trace = std::make_shared<chat::Trace>(std::move(trace_));

@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "route/prompt_score.h"
+#include "route/situation.h"
 #include "route/word_end.h"
 
 namespace hedge::route {
@@ -64,6 +65,7 @@ HybridStream::HybridStream(std::shared_ptr<Core> core, const chat::Request& requ
     : core_(std::move(core)),
       request_(request),
       forced_(request.routing.escalate_after.has_value()),
+      account_(account_of(core_->policy, request.routing.tenant)),
       text_(request.assistant_prefix),
       stops_(request.stop),
       monitor_(core_->policy.confidence) {
@@ -71,6 +73,7 @@ HybridStream::HybridStream(std::shared_ptr<Core> core, const chat::Request& requ
   trace_.session = request.routing.session;
   trace_.created_ms = unix_time_ms();
   trace_.path = request.way.path;
+  trace_.tenant = request.routing.tenant;
 }
 
 HybridStream::~HybridStream() {
@@ -79,35 +82,75 @@ HybridStream::~HybridStream() {
   end();
 }
 
-const Gate& HybridStream::decide_by_gates() {
+// Looks at everything that is known before the first token, and decides.
+void HybridStream::decide_first() {
   const Policy& policy = core_->policy;
+  const Environment& environment = core_->environment;
   const PrivacyFinding finding = judge_privacy(request_);
-  Facts facts;
-  facts.private_session = request_.routing.private_session;
-  facts.privacy = finding.privacy;
-  facts.asked = request_.routing.route;
-  facts.has_upstream = core_->upstream != nullptr;
-  facts.upstream_can_read = request_.prompt_tokens.empty();
-  facts.hops_left = request_.way.hops_left > 0;
+  Situation situation = situation_of(request_, finding.privacy);
+  situation.facts.has_upstream = core_->upstream != nullptr;
   std::string unavailable_reason;
   if (core_->upstream != nullptr) {
     chat::BackendState state = core_->upstream->state();
-    facts.upstream_available = state.available;
+    situation.facts.upstream_available = state.available;
     unavailable_reason = std::move(state.unavailable_reason);
   }
-  const int answer_max = request_.max_tokens >= 0 ? request_.max_tokens : policy.upstream_answer_tokens_max;
-  facts.budget_left = core_->budget.fits(prompt_tokens_max(request_) + answer_max);
+  situation.facts.budget_left =
+      core_->budget.fits(bound_of(policy, prompt_tokens_max(request_), request_.max_tokens), account_);
+  if (environment.device) situation.rule.device = environment.device();
+  situation.gain.value = policy.gain_prior;
+  if (environment.gain && finding.privacy == Privacy::kClean) situation.gain = environment.gain(request_);
+  if (environment.bias) situation.bias = environment.bias(situation.kind);
+  kind_ = situation.kind;
+  situation.speeds = core_->predictor.speeds();
+  const chat::BackendState local = core_->local.state();
+  situation.load.active = local.active;
+  situation.load.queued = local.queued;
+  plan_ = make_plan(situation, policy);
+  // In a conversation that has begun it says that what came from here was not enough.
+  user_escalates_ = situation.conversation_begun && plan_.gate->name == "gate.request_upstream";
+  trace_.facts = facts_of(situation);
 
-  const Gate& gate = decide(facts, policy);
+  const Gate& gate = *plan_.gate;
   if (gate.is_privacy) core_->count([](Counters& counters) { ++counters.kept_private; });
-  std::string detail = gate.is_privacy && !facts.private_session ? finding.detail : std::string();
+  std::string detail = gate.is_privacy && !situation.facts.private_session ? finding.detail : std::string();
   if (gate.name == "gate.upstream_unavailable") detail = unavailable_reason;
   if (gate.effect == Effect::kOpen) {
     note(gate.name, std::move(detail));
+    note_plan();
   } else {
+    if (gate.name == "gate.policy_local") note_plan();
     because(gate.name, std::move(detail));
   }
-  return gate;
+}
+
+// The rule, the predictions and the formula's terms; only what took part in the decision.
+void HybridStream::note_plan() {
+  const std::string_view strategy = to_string(plan_.strategy);
+  if (plan_.rule != nullptr) {
+    note("policy.rule", fmt::format("{}: {}", plan_.rule->name, strategy));
+  } else if (plan_.strategy != Strategy::kLocalFirst) {
+    note("policy.default", std::string(strategy));
+  }
+  const Prediction& soon = plan_.prediction;
+  if (plan_.weighed || plan_.strategy == Strategy::kDeadline) {
+    note("predicted.local_ms",
+         fmt::format("{:.0f} tokens read, {:.0f} written", soon.prompt_tokens, soon.answer_tokens),
+         soon.local_ms, plan_.weighed ? 0 : plan_.deadline_ms);
+    note("predicted.upstream_ms", {}, soon.upstream_ms, plan_.weighed ? 0 : plan_.deadline_ms);
+  }
+  if (plan_.weighed) {
+    for (size_t i = 0; i < plan_.terms.size(); ++i)
+      note(fmt::format("formula.{}", kTermNames[i]), {}, plan_.terms[i]);
+  }
+  if (plan_.why == plan_.gate->name) return;
+  const double value = plan_.weighed ? plan_.net : plan_.strategy == Strategy::kDeadline ? soon.local_ms : 0;
+  const double threshold = plan_.strategy == Strategy::kDeadline ? plan_.deadline_ms : 0;
+  if (plan_.begin == Begin::kLocal) {
+    note(plan_.why, {}, value, threshold);
+  } else {
+    because(plan_.why, {}, value, threshold);
+  }
 }
 
 // What the last user message, or the raw prompt, lets expect of the upstream.
@@ -131,18 +174,21 @@ bool HybridStream::prompt_promises_gain() {
 }
 
 Status HybridStream::begin() {
-  const Gate& gate = decide_by_gates();
-  may_go_upstream_ = gate.effect != Effect::kStayLocal;
+  decide_first();
+  may_go_upstream_ = plan_.may_go_upstream;
   const bool from_the_start = forced_ && *request_.routing.escalate_after <= 0;
-  if (gate.effect == Effect::kGoUpstream || (may_go_upstream_ && from_the_start)) {
-    if (gate.effect == Effect::kOpen) because("forced", "before the first token");
+  const bool open = plan_.gate->effect == Effect::kOpen;
+  race_at_once_ = plan_.begin == Begin::kRace;
+  if (plan_.begin == Begin::kUpstream || race_at_once_ || (may_go_upstream_ && from_the_start)) {
+    if (open && from_the_start) because("forced", "before the first token");
     if (go_upstream()) {
-      if (gate.effect == Effect::kOpen) core_->count([](Counters& counters) { ++counters.escalated_first; });
+      if (open && from_the_start) core_->count([](Counters& counters) { ++counters.escalated_first; });
       return {};
     }
     return go_local(Phase::kLocalResume);
   }
-  if (may_go_upstream_ && !forced_ && core_->policy.prompt.enabled && prompt_promises_gain()) {
+  const bool by_prompt = core_->policy.prompt.enabled && plan_.strategy == Strategy::kLocalFirst;
+  if (may_go_upstream_ && !forced_ && by_prompt && prompt_promises_gain()) {
     if (go_upstream()) {
       core_->count([](Counters& counters) { ++counters.escalated_first; });
       return {};
@@ -244,8 +290,7 @@ void HybridStream::on_delta(chat::Delta delta) {
       return;
     case Phase::kUpstream:
       if (leg_.tokens == 0 && tokens_in(delta) > 0) {
-        core_->note_first_text(seconds_since(upstream_at_) * 1000);
-        drop_racer();
+        upstream_writes();
       }
       emit(std::move(delta));
       return;

@@ -20,10 +20,14 @@
 //   first text is never announced.
 // - Bytes leave the device in go_upstream() alone, which gates, privacy check of new text and budget stand
 // before.
+// - While the local model runs beside a silent upstream nothing is handed on before one side has won; the
+// loser is cancelled then, and the upstream, when it is the loser, is charged its prompt at the bound: nobody
+// knows what it has read.
 // - The trace's segments add up to the bytes of Delta::text.
 //
 // Threads: next() and the destructor belong to one consumer; cancel() may come from any thread. `mutex_`
-// guards what cancel() touches: `inner_` as a pointer, and `cancelled_` where a new inner stream is put in.
+// guards what cancel() touches: `inner_` and `racer_` as pointers, and `cancelled_` where a new inner stream
+// is put in.
 #pragma once
 
 #include <array>
@@ -42,7 +46,7 @@
 #include "route/budget.h"
 #include "route/confidence.h"
 #include "route/core.h"
-#include "route/gates.h"
+#include "route/decision.h"
 
 namespace hedge::route {
 
@@ -50,6 +54,9 @@ namespace hedge::route {
 inline int tokens_in(const chat::Delta& delta) {
   return delta.tokens.empty() ? (delta.text.empty() ? 0 : 1) : static_cast<int>(delta.tokens.size());
 }
+
+// The most that a request may cost upstream.
+Amount bound_of(const Policy& policy, int64_t prompt_tokens_max, int max_tokens);
 
 class HybridStream final : public chat::Stream {
  public:
@@ -70,6 +77,8 @@ class HybridStream final : public chat::Stream {
     Side side = Side::kLocal;
     bool answered = false;  // any event came
     int tokens = 0;         // taken; an upstream's pieces count as one each
+    SteadyClock::time_point began_at = SteadyClock::now();
+    SteadyClock::time_point first_at = {};  // of its first text
   };
 
   // Text of one backend that the stop filter holds back.
@@ -82,7 +91,8 @@ class HybridStream final : public chat::Stream {
 
   HybridStream(std::shared_ptr<Core> core, const chat::Request& request);
   Status begin();
-  const Gate& decide_by_gates();
+  void decide_first();
+  void note_plan();
   bool prompt_promises_gain();
 
   // Starting a backend. False (or the error): nothing has changed, the running one goes on.
@@ -91,6 +101,8 @@ class HybridStream final : public chat::Stream {
   bool open_leg(Side side, Phase phase, std::unique_ptr<chat::Stream> stream);
   void close_leg(const chat::Usage* reported);
   void settle_upstream(const chat::Usage* reported);
+  void observe_speed(const chat::Usage* reported);
+  void charge_upstream(int64_t prompt_tokens, int64_t completion_tokens);
   chat::Request request_from_here() const;
 
   // What the running backend gave.
@@ -114,6 +126,7 @@ class HybridStream final : public chat::Stream {
   bool racer_wins(chat::Delta delta);
   bool take_racer(Phase phase);
   void drop_racer();
+  void upstream_writes();
 
   // Handing on.
   void announce(Side side, const std::string& reason);
@@ -139,6 +152,10 @@ class HybridStream final : public chat::Stream {
   const bool forced_;  // the request says when to switch, so the confidence rule is silent
 
   Phase phase_ = Phase::kLocal;
+  Plan plan_;  // taken before the first token
+  size_t account_ = Budget::kDevice;
+  size_t kind_ = 0;  // of prompts
+  bool user_escalates_ = false;
   bool may_go_upstream_ = false;  // the gates allow it and it has not been tried
   std::string switch_reason_;     // of the hand-over that is under way, for Switched
   std::deque<chat::Event> out_;   // ready to be handed on
@@ -168,6 +185,7 @@ class HybridStream final : public chat::Stream {
   bool usage_has_prompt_ = false;
   chat::Trace trace_;
 
+  bool race_at_once_ = false;       // the strategy: both begin together
   Deadline race_at_ = kNoDeadline;  // when the local model begins beside the upstream
   SteadyClock::time_point upstream_at_{};
   std::optional<chat::Started> racer_started_;

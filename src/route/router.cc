@@ -11,9 +11,10 @@ namespace {
 
 class HybridRouter final : public Router {
  public:
-  HybridRouter(chat::Backend& local, chat::Backend* upstream, const Policy& policy,
+  HybridRouter(chat::Backend& local, chat::Backend* upstream, const Policy& policy, Environment environment,
                const PromptScore* prompt_score)
-      : core_(std::make_shared<Core>(local, upstream, policy, prompt_score)), info_(local.info()) {
+      : core_(std::make_shared<Core>(local, upstream, policy, std::move(environment), prompt_score)),
+        info_(local.info()) {
     info_.name = "hedge";
   }
 
@@ -32,11 +33,15 @@ class HybridRouter final : public Router {
       std::lock_guard lock(core_->mutex);
       counters = core_->counters;
     }
-    counters.upstream_tokens_today = core_->budget.used_today();
+    const Amount used = core_->budget.used();
+    counters.upstream_tokens_today = used.tokens;
+    counters.upstream_nanos_today = used.nanos;
     return counters;
   }
 
-  void seed_upstream_tokens_today(int64_t tokens) override { core_->budget.seed(tokens); }
+  void seed_upstream_today(Amount used, const std::string& tenant) override {
+    core_->budget.seed(used, account_of(core_->policy, tenant));
+  }
 
  private:
   const std::shared_ptr<Core> core_;
@@ -45,10 +50,22 @@ class HybridRouter final : public Router {
 
 }  // namespace
 
+std::vector<Amount> limits_of(const Policy& policy) {
+  std::vector<Amount> limits = {{policy.upstream_tokens_per_day, to_nanos(policy.upstream_money_per_day)}};
+  for (const Tenant& tenant : policy.tenants)
+    limits.emplace_back(tenant.upstream_tokens_per_day, to_nanos(tenant.upstream_money_per_day));
+  return limits;
+}
+
+size_t account_of(const Policy& policy, std::string_view tenant) {
+  const Tenant* found = find_tenant(policy, tenant);
+  return found == nullptr ? Budget::kDevice : static_cast<size_t>(found - policy.tenants.data()) + 1;
+}
+
 std::unique_ptr<Router> Router::create(chat::Backend& local, chat::Backend* upstream, Policy policy,
-                                       const PromptScore* prompt_score) {
+                                       Environment environment, const PromptScore* prompt_score) {
   HEDGE_CHECK(!policy.prompt.enabled || prompt_score != nullptr);
-  return std::make_unique<HybridRouter>(local, upstream, policy, prompt_score);
+  return std::make_unique<HybridRouter>(local, upstream, policy, std::move(environment), prompt_score);
 }
 
 }  // namespace hedge::route

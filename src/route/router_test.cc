@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <set>
 #include <string>
 #include <thread>
 #include <variant>
 #include <vector>
 
 #include "route/fake_backend.h"
+#include "route/learned.h"
 #include "route/prompt_score.h"
 
 namespace hedge::route {
@@ -112,6 +114,11 @@ struct Answer {
     return out;
   }
 };
+
+void drain_rest(chat::Stream& stream) {
+  while (stream.next(kNoDeadline).ok()) {
+  }
+}
 
 Answer drain(chat::Stream& stream) {
   Answer answer;
@@ -338,7 +345,7 @@ TEST(Router, APromptThatPromisesAGainGoesUpstreamAtOnce) {
   policy.prompt.gain_min = 0.2;
   const std::string long_prompt(200, 'x');
   const auto with_score = [&](Pair& pair) {
-    pair.router = Router::create(pair.local, &pair.upstream, policy, &score);
+    pair.router = Router::create(pair.local, &pair.upstream, policy, {}, &score);
   };
 
   Pair goes(words(kParis), upstream_words(kParis));
@@ -760,7 +767,7 @@ TEST(Router, BudgetIsReservedSettledAndKeptAcrossARestart) {
   Answer answer = pair.answer(request);
   EXPECT_EQ(answer.trace().upstream_tokens, 39);
   EXPECT_EQ(pair.router->counters().upstream_tokens_today, 39);
-  pair.router->seed_upstream_tokens_today(900);
+  pair.router->seed_upstream_today(900, "");
   EXPECT_EQ(pair.answer(request).reasons(), "gate.budget_spent");
   EXPECT_EQ(pair.upstream.requests().size(), 1u);
 }
@@ -895,6 +902,185 @@ TEST(Router, AStreamThatIsDroppedCancels) {
   }
   EXPECT_EQ(pair.local.running(), 0);
   EXPECT_EQ(pair.router->counters().cancelled, 1u);
+}
+
+// ---- Strategies of the policy
+
+Policy policy_using(const char* use) {
+  Policy policy;
+  policy.use = use;
+  return policy;
+}
+
+TEST(Strategies, UpstreamFirstFallsBackToTheLocalModel) {
+  Pair pair(words(kParis), upstream_words({"Paris", "."}), policy_using("upstream-first"));
+  const Answer answer = pair.answer(ask());
+  EXPECT_EQ(answer.text, "Paris.");
+  EXPECT_EQ(answer.reasons(), "policy.upstream_first");
+  EXPECT_TRUE(pair.local.requests().empty());
+  Script broken = upstream_words({"Paris"});
+  broken.dies_after = 0;
+  Pair other(words(kParis), broken, policy_using("upstream-first"));
+  EXPECT_EQ(other.answer(ask()).text, kParisText);
+}
+
+TEST(Strategies, LocalOnlyNeverAsksTheUpstream) {
+  Script dies = words(kParis, 0.01f);
+  dies.dies_after = 2;
+  Pair pair(dies, upstream_words({"no"}), policy_using("local-only"));
+  EXPECT_TRUE(pair.answer(ask()).error.has_value());
+  EXPECT_TRUE(pair.upstream.requests().empty());
+}
+
+TEST(Strategies, TheFormulasTermsStandInTheTrace) {
+  Policy policy = policy_using("cheapest-sufficient");
+  policy.prices.value_per_answer = 1;
+  policy.prices.upstream_out = 10;
+  Environment environment;
+  environment.gain = [](const chat::Request&) { return GainEstimate{0.5, "test"}; };
+  FakeBackend local("local", say(words(kParis), "local"));
+  FakeBackend upstream("cloud", say(upstream_words({"Paris."}), "cloud"));
+  auto router = Router::create(local, &upstream, policy, environment);
+  const Answer answer = drain(**router->start(ask()));
+  EXPECT_EQ(answer.text, "Paris.");
+  EXPECT_EQ(answer.reasons(), "formula.net");
+  std::set<std::string> steps;
+  for (const chat::Step& step : answer.trace().steps) steps.insert(step.what);
+  for (const std::string_view term : kTermNames)
+    EXPECT_TRUE(steps.count("formula." + std::string(term))) << term;
+  EXPECT_TRUE(steps.count("predicted.local_ms") && steps.count("predicted.upstream_ms"));
+  EXPECT_GT(answer.trace().upstream_nanos, 0);
+  // The same, worthless: it stays here, and the confidence rule goes on judging.
+  policy.prices.value_per_answer = 0;
+  policy.prices.price_per_second = 0;
+  auto other = Router::create(local, &upstream, policy, environment);
+  EXPECT_EQ(drain(**other->start(ask())).reasons(), "confidence.ok");
+}
+
+TEST(Race, TheFirstWithTextGoesOnAndTheOtherIsCancelled) {
+  Script hangs = words({});
+  hangs.hangs = true;
+  {
+    Pair pair(hangs, upstream_words({"Paris", "."}), policy_using("race"));
+    const Answer answer = pair.answer(ask());
+    EXPECT_EQ(answer.text, "Paris.");
+    EXPECT_EQ(answer.segments(), "cloud:6");
+    EXPECT_EQ(answer.reasons(), "policy.race");
+    EXPECT_TRUE(answer.switched.empty());
+    EXPECT_EQ(pair.local.running(), 0);
+    EXPECT_EQ(pair.router->counters().races_won, 0u);
+  }
+  Pair pair(words({" ", "Paris", "."}), hangs, policy_using("race"));
+  const Answer answer = pair.answer(ask());
+  EXPECT_EQ(answer.text, " Paris.");
+  EXPECT_EQ(answer.segments(), "local:7");
+  EXPECT_EQ(pair.upstream.running(), 0);
+  EXPECT_EQ(pair.router->counters().races_won, 1u);
+  EXPECT_EQ(answer.trace().upstream_tokens, prompt_tokens_max(ask())) << "the loser may have read the prompt";
+}
+
+TEST(Race, TheLoserIsCancelledWithinFiftyMilliseconds) {
+  Script hangs = words({});
+  hangs.hangs = true;
+  for (const bool local_wins : {true, false}) {
+    Pair pair(local_wins ? words({"Paris", "."}) : hangs, local_wins ? hangs : upstream_words({"Paris", "."}),
+              policy_using("race"));
+    auto stream = pair.router->start(ask()).value();
+    while (!std::holds_alternative<chat::Delta>(stream->next(kNoDeadline).value())) {
+    }
+    const auto won_at = SteadyClock::now();
+    FakeBackend& loser = local_wins ? pair.upstream : pair.local;
+    while (loser.running() > 0 && seconds_since(won_at) < 1) std::this_thread::yield();
+    EXPECT_LT(seconds_since(won_at), 0.05);
+    drain_rest(*stream);
+  }
+}
+
+TEST(Race, ASideThatFailsLeavesItToTheOther) {
+  const std::vector<std::string> kAnswer = {"Paris", "."};
+  Script refused = upstream_words({});
+  refused.refuses = make_error(ErrorCode::kUnavailable, "down");
+  Script dies = upstream_words({"x"});
+  dies.dies_after = 0;
+  const Script empty = upstream_words({});
+  for (const Script& broken : {refused, dies, empty}) {
+    Pair upstream_broken(words(kAnswer), broken, policy_using("race"));
+    EXPECT_EQ(upstream_broken.answer(ask()).text, "Paris.");
+    Pair local_broken(broken, upstream_words(kAnswer), policy_using("race"));
+    EXPECT_EQ(local_broken.answer(ask()).text, "Paris.");
+  }
+  Pair both(refused, refused, policy_using("race"));
+  EXPECT_TRUE(both.answer(ask()).error.has_value());
+  Pair both_die(dies, dies, policy_using("race"));
+  EXPECT_TRUE(both_die.answer(ask()).error.has_value());
+}
+
+TEST(Race, DeadlinesAreKeptAndBothAreCancelled) {
+  Script hangs = words({});
+  hangs.hangs = true;
+  Pair pair(hangs, hangs, policy_using("race"));
+  auto stream = pair.router->start(ask()).value();
+  EXPECT_EQ(stream->next(deadline_after(Milliseconds(10))).error().code, ErrorCode::kTimeout);
+  EXPECT_EQ(pair.local.running() + pair.upstream.running(), 2);
+  stream->cancel();
+  EXPECT_EQ(stream->next(kNoDeadline).error().code, ErrorCode::kCancelled);
+  EXPECT_EQ(pair.local.running() + pair.upstream.running(), 0);
+}
+
+TEST(Race, PrivatePromptsDoNotRace) {
+  Pair pair(words(kParis), upstream_words({"no"}), policy_using("race"));
+  EXPECT_EQ(pair.answer(ask("Write to jane@example.com")).segments(), "local:31");
+  EXPECT_TRUE(pair.upstream.requests().empty());
+}
+
+TEST(Learning, TheBiasIsATermAndTheUsersOwnEscalationsVote) {
+  Policy policy = policy_using("cheapest-sufficient");
+  policy.gain_prior = 0;
+  policy.prices.price_per_second = 0;
+  policy.prices.local_watts = 0;
+  policy.prices.upstream_out = 1;
+  double bias = -1;
+  std::vector<std::string> votes;
+  Environment environment;
+  environment.bias = [&](size_t) { return bias; };
+  environment.learn = [&](const std::string& id, size_t kind, double vote) {
+    votes.push_back(id + " " + kind_name(kind) + " " + std::to_string(vote));
+  };
+  FakeBackend local("local", say(words(kParis), "local"));
+  FakeBackend upstream("cloud", say(upstream_words({"Paris."}), "cloud"));
+  auto router = Router::create(local, &upstream, policy, environment);
+  EXPECT_EQ(drain(**router->start(ask())).segments(), "local:31");
+  bias = 1;
+  EXPECT_EQ(drain(**router->start(ask())).reasons(), "formula.net");
+  EXPECT_EQ(drain(**router->start(ask("Write to jane@example.com"))).reasons(), "gate.personal_data");
+  chat::Request request = ask();
+  request.routing.route = chat::Route::kUpstream;
+  drain(**router->start(request));
+  EXPECT_TRUE(votes.empty()) << "there was no answer yet that was not enough";
+  request.messages.push_back({chat::Role::kAssistant, "Lyon.", ""});
+  request.messages.push_back({chat::Role::kUser, "Really?", ""});
+  drain(**router->start(request));
+  EXPECT_EQ(votes, std::vector<std::string>{"hd-1 question, short 1.000000"});
+}
+
+TEST(Tenants, HaveBudgetsOfTheirOwn) {
+  Policy policy = policy_using("upstream-first");
+  policy.prices.upstream_in = policy.prices.upstream_out = 1;
+  policy.tenants = {{"poor", 0, 0.0002, {}}, {"rich", 0, 0, {}}};
+  policy.upstream_answer_tokens_max = 50;
+  Script upstream = upstream_words({"Paris."});
+  upstream.usage = {100, 0, 50, 0, 0};  // 0.00015
+  Pair pair(words(kParis), upstream, policy);
+  chat::Request request = ask("Hi there");
+  request.routing.tenant = "poor";
+  Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.segments(), "cloud:6");
+  EXPECT_EQ(answer.trace().tenant, "poor");
+  EXPECT_EQ(answer.trace().upstream_nanos, 150'000);
+  EXPECT_EQ(pair.answer(request).reasons(), "gate.budget_spent");
+  request.routing.tenant = "rich";
+  EXPECT_EQ(pair.answer(request).segments(), "cloud:6");
+  EXPECT_EQ(pair.router->counters().upstream_nanos_today, 300'000);
 }
 
 }  // namespace

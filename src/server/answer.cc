@@ -8,6 +8,7 @@
 
 #include "api/session_id.h"
 #include "api/way.h"
+#include "server/guard.h"
 #include "server/model_names.h"
 
 namespace hedge::server {
@@ -252,6 +253,8 @@ Result<api::Call> read_call(Context& context, const api::Dialect& dialect, const
   for (chat::Request& one : call.requests) one.way = way;
   HEDGE_TRY(api::apply_session_header(call, request.session));
   HEDGE_TRY(check_tokens(context, call));
+  const std::string tenant(tenant_of(request, context.options).value_or(""));
+  for (chat::Request& one : call.requests) one.routing.tenant = tenant;
   HEDGE_TRY(share_session(context, call));
   return call;
 }

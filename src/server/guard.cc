@@ -52,6 +52,16 @@ bool has_key(const HttpRequest& request, std::string_view key) {
   return equal_constant_time(request.api_key, key);
 }
 
+std::optional<std::string_view> tenant_of(const HttpRequest& request, const Options& options) {
+  if (options.api_key.empty() && options.tenants.empty()) return "";
+  std::optional<std::string_view> found;
+  if (!options.api_key.empty() && has_key(request, options.api_key)) found = "";
+  for (const TenantKey& tenant : options.tenants) {
+    if (has_key(request, tenant.key) && !found) found = tenant.name;
+  }
+  return found;
+}
+
 bool is_loopback_host(std::string_view host) {
   std::string_view name = host;
   std::string_view port;

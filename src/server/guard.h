@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "server/http.h"
+#include "server/server.h"
 
 namespace hedge::server {
 
@@ -13,6 +14,10 @@ bool equal_constant_time(std::string_view a, std::string_view b);
 
 // The key comes as "Authorization: Bearer KEY" or "x-api-key: KEY"; SDKs differ.
 bool has_key(const HttpRequest& request, std::string_view key);
+
+// Whose key came with the request: a tenant's name; empty for the server's own key, or where nobody has one.
+// Nothing: the key is missing or wrong. Looks at all keys, whichever fits.
+std::optional<std::string_view> tenant_of(const HttpRequest& request, const Options& options);
 
 // Whether a Host header names this machine's loopback: localhost, 127.x.x.x or [::1], with any port. A page
 // whose name was re-bound to 127.0.0.1 sends its own name here.

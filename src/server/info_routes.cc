@@ -5,6 +5,7 @@
 #include "api/hedge_api.h"
 #include "api/llama_server_api.h"
 #include "api/models_api.h"
+#include "route/learned.h"
 #include "server/model_names.h"
 
 namespace hedge::server {
@@ -80,6 +81,29 @@ Reply get_decision(Context& context, const HttpRequest&, std::string_view rest) 
     return trace.error().code == ErrorCode::kNotFound ? unknown_id("decision") : error_reply(trace.error());
   }
   return json(api::decision_body(trace.value()));
+}
+
+Reply post_feedback(Context& context, const HttpRequest& request, std::string_view rest) {
+  constexpr std::string_view kEnd = "/feedback";
+  if (context.parts.store == nullptr || !rest.ends_with(kEnd) || rest.size() > kIdBytesMax + kEnd.size())
+    return unknown_id("decision");
+  rest.remove_suffix(kEnd.size());
+  const auto name = api::parse_feedback(request.body);
+  if (!name.ok()) return error_reply(name.error());
+  const auto signal = route::parse_signal(*name);
+  if (!signal.ok()) return error_reply(signal.error());
+  const std::string id(rest);
+  const auto trace = context.parts.store->decision(id);
+  if (!trace.ok())
+    return trace.error().code == ErrorCode::kNotFound ? unknown_id("decision") : error_reply(trace.error());
+  for (const chat::Fact& fact : trace->facts) {
+    const std::optional<size_t> kind =
+        fact.name == route::kKindFact ? route::kind_named(fact.text) : std::nullopt;
+    if (!kind || !context.parts.learn) continue;
+    const Status kept = context.parts.learn(id, *kind, route::vote_of(*signal, trace->route == "local"));
+    if (!kept.ok()) return error_reply(kept.error());
+  }
+  return json(api::feedback_body(id, *name));
 }
 
 Reply get_session(Context& context, const HttpRequest&, std::string_view rest) {

@@ -18,6 +18,8 @@ Reply get_metrics(Context& context, const HttpRequest& request, std::string_view
 Reply get_models(Context& context, const HttpRequest& request, std::string_view rest);
 Reply get_model(Context& context, const HttpRequest& request, std::string_view rest);
 Reply get_decision(Context& context, const HttpRequest& request, std::string_view rest);
+// POST /v1/hedge/decisions/ID/feedback: what a user thinks of an answer.
+Reply post_feedback(Context& context, const HttpRequest& request, std::string_view rest);
 Reply get_session(Context& context, const HttpRequest& request, std::string_view rest);
 Reply post_tokenize(Context& context, const HttpRequest& request, std::string_view rest);
 Reply post_detokenize(Context& context, const HttpRequest& request, std::string_view rest);

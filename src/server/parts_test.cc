@@ -181,5 +181,23 @@ TEST(Metrics, HistogramIsCumulative) {
   EXPECT_NE(out.find("h_count 4\n"), std::string::npos);
 }
 
+TEST(Guard, TenantsAreKnownByTheirKeys) {
+  Options options;
+  HttpRequest request;
+  EXPECT_EQ(tenant_of(request, options), "") << "nobody has a key";
+  options.tenants = {{"office", "office-key"}, {"guest", "guest-key"}};
+  EXPECT_EQ(tenant_of(request, options), std::nullopt);
+  request.authorization = "Bearer guest-key";
+  EXPECT_EQ(tenant_of(request, options), "guest");
+  request.authorization = "Bearer guest-key-and-more";
+  EXPECT_EQ(tenant_of(request, options), std::nullopt);
+  options.api_key = "own-key";
+  request.authorization = "";
+  request.api_key = "own-key";
+  EXPECT_EQ(tenant_of(request, options), "");
+  request.api_key = "";
+  EXPECT_EQ(tenant_of(request, options), std::nullopt);
+}
+
 }  // namespace
 }  // namespace hedge::server

@@ -42,6 +42,7 @@ const std::vector<Route>& routes() {
         {"POST", "/detokenize", Access::kKey, Where::kLight, post_detokenize},
         {"POST", "/apply-template", Access::kKey, Where::kLight, post_apply_template},
         {"GET", "/v1/hedge/decisions/*", Access::kKey, Where::kLight, get_decision},
+        {"POST", "/v1/hedge/decisions/*", Access::kKey, Where::kLight, post_feedback},
         {"GET", "/v1/hedge/sessions/*", Access::kKey, Where::kLight, get_session},
     };
     for (const api::Dialect* dialect : api::dialects()) {
@@ -157,8 +158,7 @@ std::optional<Reply> answer_head(const Context& context, const HttpRequest& requ
   if (route == nullptr) {
     return with_allow(http_error(405, "method_not_allowed", "this path takes " + methods), methods);
   }
-  const std::string& key = context.options.api_key;
-  if (!key.empty() && route->access == Access::kKey && !has_key(request, key)) return missing_key();
+  if (route->access == Access::kKey && !tenant_of(request, context.options)) return missing_key();
   if (context.stopping) return http_error(503, "unavailable", "the server is stopping");
   return std::nullopt;
 }

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "chat/backend.h"
@@ -15,10 +17,17 @@
 
 namespace hedge::server {
 
+// Whoever sends this key is the tenant.
+struct TenantKey {
+  std::string name;
+  std::string key;
+};
+
 struct Options {
   std::string host = "127.0.0.1";
   uint16_t port = 8080;  // 0: the system picks one
-  std::string api_key;   // empty: none asked for
+  std::string api_key;   // empty: none asked for, unless tenants have theirs
+  std::vector<TenantKey> tenants;
   // This Hedge's name among others (x-hedge-path), and how many times a request may be passed on from here.
   std::string node;  // empty: a random one, which tells other nodes nothing
   int hops_max = 4;
@@ -45,6 +54,8 @@ struct Parts {
   chat::Backend* backend = nullptr;  // the top of the stack: the recorder
   // Answers that the engine takes on at once, in slots and queue; 0: not known.
   int engine_answers_max = 0;
+  // Takes a vote about a decision (route/learned.h); null: nothing is learned here.
+  std::function<Status(const std::string& decision, size_t kind, double vote)> learn;
 };
 
 class Server {

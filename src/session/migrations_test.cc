@@ -36,7 +36,7 @@ TEST(Migrations, ADatabaseOfTheFirstVersionKeepsItsTurns) {
   EXPECT_EQ(contents(*store, "s-old"), (std::vector<std::string>{"user:q", "assistant:a"}));
   EXPECT_TRUE(store->is_private("s-old").value());
   EXPECT_EQ(store->decision("hd-old").value().id, "hd-old");
-  EXPECT_EQ(store->upstream_tokens_since(5).value(), 7);
+  EXPECT_EQ(tokens_spent_since(*store, 5), 7);
   const auto connection = connect(path);
   EXPECT_EQ(integer(*connection, "PRAGMA user_version"), static_cast<int64_t>(migrations().size()));
 }

@@ -163,7 +163,7 @@ TEST_F(RecorderTest, TheTraceOfTheRouterIsKeptAndNamesTheSession) {
   EXPECT_EQ(played.trace->reasons, routed->reasons);
   EXPECT_TRUE(routed->session.empty()) << "the router's own trace is not ours to change";
   EXPECT_EQ(store_->turns("s").value()[1].segments, routed->segments);
-  EXPECT_EQ(store_->upstream_tokens_since(0).value(), 42);
+  EXPECT_EQ(tokens_spent_since(*store_, 0), 42);
 }
 
 TEST_F(RecorderTest, SegmentsAddUpToTheContent) {
@@ -360,7 +360,10 @@ class FailingStore : public Store {
   }
   Result<std::vector<Turn>> turns(const std::string&) override { return refused(); }
   Result<chat::Trace> decision(const std::string&) override { return refused(); }
-  Result<int64_t> upstream_tokens_since(int64_t) override { return refused(); }
+  Result<std::vector<Spent>> upstream_spent_since(int64_t) override { return refused(); }
+  Result<int64_t> for_each_decision(int64_t, const std::function<bool(const chat::Trace&)>&) override {
+    return refused();
+  }
 
  private:
   static Error refused() { return make_error(ErrorCode::kPermission, "the file is read-only"); }

@@ -68,7 +68,9 @@ class SqliteStore : public Store {
                 const chat::Trace& trace) override;
   Result<std::vector<Turn>> turns(const std::string& session) override;
   Result<chat::Trace> decision(const std::string& id) override;
-  Result<int64_t> upstream_tokens_since(int64_t unix_ms) override;
+  Result<std::vector<Spent>> upstream_spent_since(int64_t unix_ms) override;
+  Result<int64_t> for_each_decision(int64_t since_unix_ms,
+                                    const std::function<bool(const chat::Trace&)>& each) override;
 
  private:
   Result<bool> is_private_message(const chat::Message& message);
@@ -344,14 +346,41 @@ Result<chat::Trace> SqliteStore::decision(const std::string& id) {
   return decode_trace(select.text(0));
 }
 
-Result<int64_t> SqliteStore::upstream_tokens_since(int64_t unix_ms) {
+Result<std::vector<Spent>> SqliteStore::upstream_spent_since(int64_t unix_ms) {
   const auto lock = reader_->lock();
   HEDGE_TRY_SET(
       Statement sum,
-      reader_->prepare("SELECT coalesce(sum(upstream_tokens), 0) FROM decisions WHERE created_ms >= ?"));
+      reader_->prepare("SELECT coalesce(json_extract(facts, '$.tenant'), ''), sum(upstream_tokens), "
+                       "coalesce(sum(json_extract(facts, '$.upstream_nanos')), 0) FROM "
+                       "(SELECT upstream_tokens, iif(json_valid(trace), trace, '{}') AS facts "
+                       "FROM decisions WHERE created_ms >= ?) GROUP BY 1"));
   sum.bind(1, unix_ms);
-  HEDGE_TRY_SET(const bool row, sum.step());
-  return row ? sum.integer(0) : 0;
+  std::vector<Spent> spent;
+  while (true) {
+    HEDGE_TRY_SET(const bool row, sum.step());
+    if (!row) return spent;
+    spent.push_back({sum.text(0), sum.integer(1), sum.integer(2)});
+  }
+}
+
+Result<int64_t> SqliteStore::for_each_decision(int64_t since_unix_ms,
+                                               const std::function<bool(const chat::Trace&)>& each) {
+  const auto lock = reader_->lock();
+  HEDGE_TRY_SET(
+      Statement select,
+      reader_->prepare("SELECT trace FROM decisions WHERE created_ms >= ? ORDER BY created_ms, rowid"));
+  select.bind(1, since_unix_ms);
+  int64_t passed_over = 0;
+  while (true) {
+    HEDGE_TRY_SET(const bool row, select.step());
+    if (!row) return passed_over;
+    const Result<chat::Trace> trace = decode_trace(select.text(0));
+    if (!trace.ok()) {
+      ++passed_over;
+    } else if (!each(*trace)) {
+      return passed_over;
+    }
+  }
 }
 
 // The change to WAL needs the file for itself, and SQLite does not wait for that with its busy handler: two

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,6 +33,12 @@ struct Turn {
   std::vector<chat::Segment> segments;
   std::string decision_id;  // of an assistant's turn that was answered here
   int64_t created_ms = 0;
+};
+
+struct Spent {
+  std::string tenant;  // empty: of nobody in particular
+  int64_t tokens = 0;
+  int64_t nanos = 0;  // billionths of the prices' currency
 };
 
 class Store {
@@ -67,8 +74,12 @@ class Store {
 
   virtual Result<std::vector<Turn>> turns(const std::string& session) = 0;  // kNotFound
   virtual Result<chat::Trace> decision(const std::string& id) = 0;          // kNotFound
-  // Upstream tokens recorded since a point of time, so that a budget survives a restart.
-  virtual Result<int64_t> upstream_tokens_since(int64_t unix_ms) = 0;
+  // What upstreams were paid since a point of time, by tenant, so that budgets survive a restart.
+  virtual Result<std::vector<Spent>> upstream_spent_since(int64_t unix_ms) = 0;
+  // Calls `each` with every trace recorded since a point of time, in the order of their times, until it
+  // returns false. Rows of a later program that cannot be read are passed over; their number is the result.
+  virtual Result<int64_t> for_each_decision(int64_t since_unix_ms,
+                                            const std::function<bool(const chat::Trace&)>& each) = 0;
 };
 
 }  // namespace hedge::session

@@ -1,6 +1,7 @@
 #include "session/store.h"
 
 #include <atomic>
+#include <cmath>
 #include <set>
 #include <thread>
 
@@ -273,16 +274,50 @@ TEST_F(StoreTest, DecisionsComeBackWithTheirSession) {
 }
 
 TEST_F(StoreTest, UpstreamTokensAreCountedSinceATime) {
-  EXPECT_EQ(store_->upstream_tokens_since(0).value(), 0);
+  EXPECT_EQ(tokens_spent_since(*store_, 0), 0);
   for (int i = 0; i < 3; ++i) {
     chat::Trace trace = trace_of("hd-" + std::to_string(i));
     trace.upstream_tokens = 100 << i;
     trace.created_ms = int64_t{1000} * (i + 1);
     ASSERT_OK(store_->append("s", request_of({user("q")}), "a", trace));
   }
-  EXPECT_EQ(store_->upstream_tokens_since(0).value(), 700);
-  EXPECT_EQ(store_->upstream_tokens_since(2000).value(), 600);
-  EXPECT_EQ(store_->upstream_tokens_since(3001).value(), 0);
+  EXPECT_EQ(tokens_spent_since(*store_, 0), 700);
+  EXPECT_EQ(tokens_spent_since(*store_, 2000), 600);
+  EXPECT_EQ(tokens_spent_since(*store_, 3001), 0);
+}
+
+TEST_F(StoreTest, SpendingIsKnownByTenantAndTracesComeInOrder) {
+  for (int i = 0; i < 4; ++i) {
+    chat::Trace trace = trace_of("hd-" + std::to_string(i));
+    trace.tenant = i == 3 ? "" : i == 2 ? "b" : "a";
+    trace.upstream_tokens = 100 << i;
+    trace.upstream_nanos = 5'000'000'000 + i;
+    trace.created_ms = int64_t{1000} * (4 - i);
+    trace.facts = {
+        {"gain", "", 0.25, false}, {"model", "m", 0, true}, {"no number", "", std::nan(""), false}};
+    ASSERT_OK(store_->append("s", request_of({user("q")}), "a", trace));
+  }
+  const auto spent = store_->upstream_spent_since(0);
+  ASSERT_OK(spent);
+  ASSERT_EQ(spent->size(), 3u);
+  EXPECT_EQ((*spent)[0].tenant, "");
+  EXPECT_EQ((*spent)[0].tokens, 800);
+  EXPECT_EQ((*spent)[1].tenant, "a");
+  EXPECT_EQ((*spent)[1].tokens, 300);
+  EXPECT_EQ((*spent)[1].nanos, 10'000'000'001);
+  std::string order;
+  ASSERT_OK(store_->for_each_decision(2000, [&](const chat::Trace& trace) {
+    order += trace.id + " ";
+    EXPECT_EQ(trace.facts.size(), 2u);
+    return true;
+  }));
+  EXPECT_EQ(order, "hd-2 hd-1 hd-0 ");
+  order.clear();
+  ASSERT_OK(store_->for_each_decision(0, [&](const chat::Trace& trace) {
+    order += trace.id;
+    return false;
+  }));
+  EXPECT_EQ(order, "hd-3");
 }
 
 TEST_F(StoreTest, AllOfItSurvivesReopening) {

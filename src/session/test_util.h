@@ -84,4 +84,11 @@ inline std::vector<std::string> contents(Store& store, const std::string& sessio
     ASSERT_TRUE(assert_ok_result.ok()) << assert_ok_result.error().to_text(); \
   } while (false)
 
+// Of all tenants.
+inline int64_t tokens_spent_since(Store& store, int64_t unix_ms) {
+  int64_t tokens = 0;
+  for (const Spent& spent : store.upstream_spent_since(unix_ms).value()) tokens += spent.tokens;
+  return tokens;
+}
+
 }  // namespace hedge::session

@@ -45,6 +45,13 @@ class Reader {
     if (!field || !check(field->is_array())) return;
     for (const Json& item : *field) check(each(item));
   }
+  // The same with the name and value of every field of an object.
+  template <typename Each>
+  void read_items(const char* key, Each each) {
+    const Json* field = find(key);
+    if (!field || !check(field->is_object())) return;
+    for (const auto& [name, item] : field->items()) check(each(name, item));
+  }
   bool ok() const { return ok_; }
 
  private:
@@ -90,6 +97,15 @@ bool read_step(const Json& json, std::vector<chat::Step>& steps) {
   return reader.ok();
 }
 
+bool read_fact(const std::string& name, const Json& json, std::vector<chat::Fact>& facts) {
+  if (json.is_null()) return true;  // what is not a number
+  if (!json.is_string() && !json.is_number()) return false;
+  const bool is_text = json.is_string();
+  facts.push_back(
+      {name, is_text ? json.get<std::string>() : std::string(), is_text ? 0 : json.get<double>(), is_text});
+  return true;
+}
+
 bool read_text(const Json& json, std::vector<std::string>& texts) {
   if (!json.is_string()) return false;
   texts.push_back(json.get<std::string>());
@@ -122,6 +138,10 @@ Json to_json(const chat::Trace& trace) {
                      {"value", step.value},
                      {"threshold", step.threshold}});
   }
+  Json facts = Json::object();
+  for (const chat::Fact& fact : trace.facts) {
+    facts[fact.name] = fact.is_text ? Json(fact.text) : Json(fact.number);
+  }
   Json out = {{"id", trace.id},
               {"session", trace.session},
               {"route", trace.route},
@@ -129,6 +149,9 @@ Json to_json(const chat::Trace& trace) {
               {"segments", to_json(trace.segments)},
               {"steps", std::move(steps)},
               {"upstream_tokens", trace.upstream_tokens},
+              {"upstream_nanos", trace.upstream_nanos},
+              {"tenant", trace.tenant},
+              {"facts", std::move(facts)},
               {"created_ms", trace.created_ms},
               {"total_ms", trace.total_ms}};
   if (!trace.path.empty()) out["path"] = trace.path;
@@ -145,6 +168,10 @@ bool read_trace(const Json& json, int depth, chat::Trace& trace) {
   reader.read_list("segments", [&](const Json& item) { return read_segment(item, trace.segments); });
   reader.read_list("steps", [&](const Json& item) { return read_step(item, trace.steps); });
   reader.read("upstream_tokens", trace.upstream_tokens);
+  reader.read("upstream_nanos", trace.upstream_nanos);
+  reader.read("tenant", trace.tenant);
+  reader.read_items(
+      "facts", [&](const std::string& name, const Json& item) { return read_fact(name, item, trace.facts); });
   reader.read("created_ms", trace.created_ms);
   reader.read("total_ms", trace.total_ms);
   reader.read("path", trace.path);

@@ -16,6 +16,9 @@ TEST(TraceJson, EveryFieldComesBack) {
   trace.segments = {{"local", 5}, {"cloud \"x\"", size_t{1} << 40}};
   trace.steps = {{-3, "gate.none", "no gate", 0.25, -1e-9}, {9'000'000'000, "switch", "\xc3\xa9", 3, 4}};
   trace.upstream_tokens = 1LL << 40;
+  trace.upstream_nanos = 1LL << 41;
+  trace.tenant = "office";
+  trace.facts = {{"gain", "", 0.25, false}, {"model", "big", 0, true}};
   trace.created_ms = 1'790'000'000'000;
   trace.total_ms = 12.5;
   trace.path = "device,fog";
@@ -40,6 +43,12 @@ TEST(TraceJson, EveryFieldComesBack) {
   EXPECT_EQ(back.value().steps[1].at_ms, 9'000'000'000);
   EXPECT_EQ(back.value().steps[1].detail, "\xc3\xa9");
   EXPECT_EQ(back.value().upstream_tokens, trace.upstream_tokens);
+  EXPECT_EQ(back.value().upstream_nanos, trace.upstream_nanos);
+  EXPECT_EQ(back.value().tenant, "office");
+  ASSERT_EQ(back.value().facts.size(), 2u);
+  EXPECT_EQ(back.value().facts[0].number, 0.25);
+  EXPECT_EQ(back.value().facts[1].text, "big");
+  EXPECT_TRUE(back.value().facts[1].is_text);
   EXPECT_EQ(back.value().created_ms, trace.created_ms);
   EXPECT_EQ(back.value().total_ms, trace.total_ms);
   EXPECT_EQ(back.value().path, trace.path);
@@ -69,7 +78,8 @@ TEST(TraceJson, FieldsMayBeAbsentOrUnknown) {
 TEST(TraceJson, DamageIsAnError) {
   for (const char* text :
        {"", "{", "[]", "7", R"({"id":7})", R"({"reasons":["a",1]})", R"({"segments":[{"bytes":-1}]})",
-        R"({"segments":{}})", R"({"steps":[3]})", R"({"total_ms":"x"})", R"({"created_ms":1.5})"}) {
+        R"({"segments":{}})", R"({"steps":[3]})", R"({"facts":{"a":[]}})", R"({"facts":[]})",
+        R"({"total_ms":"x"})", R"({"created_ms":1.5})"}) {
     const Result<chat::Trace> trace = decode_trace(text);
     ASSERT_FALSE(trace.ok()) << text;
     EXPECT_EQ(trace.error().code, ErrorCode::kCorrupt) << text;

@@ -29,8 +29,8 @@ enabled = {confidence}
 """
 
 
-def start_pair(confidence="false", tls=None, more=""):
-    """(upstream, relay, device); `tls` for the relay, `more` lines for [upstream]"""
+def start_pair(confidence="false", tls=None, more="", tail="", environment=None):
+    """(upstream, relay, device); `tls` for the relay, `more` lines for [upstream], `tail` more tables"""
     small, large = harness.model(harness.SMOLLM2), harness.model(harness.GEMMA)
     with contextlib.ExitStack() as undo:
         upstream = Server(large, "-c", "512", "--alias", "gemma", threads=1)
@@ -38,9 +38,10 @@ def start_pair(confidence="false", tls=None, more=""):
         relay = RecordingProxy(upstream.port, tls)
         undo.callback(relay.close)
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
-            config.write(CONFIG.format(url=relay.url, confidence=confidence, more=more))
+            config.write(CONFIG.format(url=relay.url, confidence=confidence, more=more) + tail)
             config.flush()
-            device = Server(small, "-c", "512", "--alias", "smol", "--config", config.name, threads=1)
+            device = Server(small, "-c", "512", "--alias", "smol", "--config", config.name, threads=1,
+                            environment=environment)
         undo.pop_all()
     return upstream, relay, device
 
@@ -226,6 +227,104 @@ class Unsure(unittest.TestCase):
             self.assertTrue(any("confidence" in reason for reason in answer.hedge["reasons"]), answer.hedge)
             kept = device.chat("Write to jane.roe@example.org.", max_tokens=12).check_whole()
             self.assertEqual(kept.backends(), ["local"])
+
+
+POLICIES = """
+[[policy.rules]]
+name = "drafts"
+when = {tag = "draft"}
+use = "local-only"
+[[policy.rules]]
+name = "hurry"
+when = {all = [{tag = "hurry"}, {not = {tools = true}}]}
+use = "race"
+[[policy.rules]]
+name = "worth it"
+when = {tag = "worth"}
+use = "cheapest-sufficient"
+value_per_answer = 100.0
+[tenants.office]
+key_env = "OFFICE_KEY"
+[tenants.poor]
+key_env = "POOR_KEY"
+upstream_tokens_per_day = 1
+"""
+
+
+class Policies(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.upstream, cls.relay, cls.device = start_pair(
+            tail=POLICIES, environment={"OFFICE_KEY": "office-key", "POOR_KEY": "poor-key"})
+
+    @classmethod
+    def tearDownClass(cls):
+        with cls.upstream, cls.device:
+            pass
+        cls.relay.close()
+
+    def ask(self, tag, key="office-key", **hedge):
+        body = {"messages": [{"role": "user", "content": "Name a colour."}], "max_tokens": 8,
+                "hedge": {"tags": [tag], **hedge}}
+        answer = self.device.post("/v1/chat/completions", body, {"Authorization": f"Bearer {key}"})
+        self.assertEqual(answer.status, 200, answer.body)
+        trace = self.device.get("/v1/hedge/decisions/" + answer.json["hedge"]["id"],
+                                {"Authorization": f"Bearer {key}"}).json
+        return trace, {step["what"]: step for step in trace["steps"]}
+
+    def test_rules_strategies_and_tenants(self):
+        trace, steps = self.ask("draft", route="upstream")
+        self.assertEqual((trace["route"], trace["reasons"]), ("local", ["gate.policy_local"]))
+        self.assertEqual(steps["policy.rule"]["detail"], "drafts: local-only")
+        self.assertEqual(trace["tenant"], "office")
+
+        trace, steps = self.ask("worth")
+        self.assertEqual((trace["route"], trace["reasons"]), ("upstream", ["formula.net"]))
+        terms = ("gain", "bias", "money", "latency", "energy", "switch")
+        self.assertAlmostEqual(sum(steps["formula." + term]["value"] for term in terms),
+                               steps["formula.net"]["value"], places=9)
+        self.assertGreater(trace["facts"]["local_decode_tps"], 0)
+
+        # What a user thinks of it is learned, once per answer, and can be wiped.
+        path = f"/v1/hedge/decisions/{trace['id']}/feedback"
+        key = {"Authorization": "Bearer office-key"}
+        for _ in range(2):
+            self.assertEqual(self.device.post(path, {"signal": "thumbs_up"}, key).status, 200)
+        self.assertEqual(self.device.post(path, {"signal": "like"}, key).status, 400)
+        self.assertEqual(self.device.post("/v1/hedge/decisions/hd-0/feedback", {"signal": "edit"}, key).status, 404)
+        _, out, _, _ = harness.run("route", "learned", "export", "--data-dir", self.device.data_dir)
+        self.assertEqual(out, "hedge learned 1\nother, short\t0.5\t1\n")
+        _, steps = self.ask("worth")
+        self.assertGreater(steps["formula.bias"]["value"], 0)
+        harness.run("route", "learned", "wipe", "--data-dir", self.device.data_dir)
+        _, out, _, _ = harness.run("route", "learned", "show", "--data-dir", self.device.data_dir)
+        self.assertIn("nothing has been learned", out)
+
+        trace, steps = self.ask("hurry")
+        self.assertIn("race.won", steps)
+
+        trace, _ = self.ask("worth", key="poor-key")
+        self.assertEqual((trace["route"], trace["reasons"]), ("local", ["gate.budget_spent"]))
+
+        self.assertEqual(self.device.post("/v1/chat/completions", {"messages": []}).status, 401)
+
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
+            config.write("[policy]\nuse = \"local-only\"\n")
+            config.flush()
+            status, out, err, _ = harness.run("route", "replay", "--config", config.name, "--json",
+                                              "--data-dir", self.device.data_dir)
+            self.assertEqual(status, 0, err)
+            replay = json.loads(out)
+            self.assertEqual(replay["decisions"], 5)
+            self.assertEqual(replay["replayed"]["local"], 5)
+            self.assertEqual(replay["replayed"]["tokens"], 0)
+            self.assertGreaterEqual(replay["changed"], 1)
+            status, out, err, _ = harness.run("route", "explain", "Hello", "--config", config.name, "--assume-upstream",
+                                              "--json", "--data-dir", self.device.data_dir)
+            self.assertEqual(status, 0, err)
+            explained = json.loads(out)
+            self.assertEqual(explained["gate"], "gate.policy_local")
+            self.assertTrue(explained["speeds_recorded"])
 
 
 if __name__ == "__main__":

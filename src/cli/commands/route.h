@@ -11,4 +11,11 @@ void add_route_prompt(CLI::App& group, Action& chosen);
 // `hedge route probe train` and `score`: the probability that a local answer is wrong.
 void add_route_probe(CLI::App& group, Action& chosen);
 
+// `hedge route explain`: the decision about one prompt.
+void add_route_explain(CLI::App& group, Action& chosen);
+// `hedge route learned`: show, export and wipe what was learned.
+void add_route_learned(CLI::App& group, Action& chosen);
+// `hedge route replay`: recorded decisions under another policy.
+void add_route_replay(CLI::App& group, Action& chosen);
+
 }  // namespace hedge::cli

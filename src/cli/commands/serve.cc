@@ -166,8 +166,12 @@ Status start_and_serve(Settings settings) {
   if (!is_loopback(settings.server.host) && settings.server.api_key.empty()) {
     spdlog::warn("{} is open to everyone who can reach it (--allow-anonymous)", settings.server.host);
   }
+  const auto learn = [&stack, on = settings.policy.bias_max > 0](const std::string& decision, size_t kind,
+                                                                 double vote) {
+    return on ? stack->learned->vote(decision, kind, vote) : Status();
+  };
   server->attach({stack->engine.get(), stack->upstream.get(), stack->router.get(), stack->store.get(),
-                  stack->recorder.get(), settings.engine.slots + settings.engine.queue_max});
+                  stack->recorder.get(), settings.engine.slots + settings.engine.queue_max, learn});
   serve_until_signal(*server, running, signals);
   return {};
 }

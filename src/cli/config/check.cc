@@ -57,7 +57,8 @@ Status check_host(const Settings& settings) {
                     "localhost, got '{}' (the port is given by --port)",
                     host));
   }
-  if (!is_loopback(host) && settings.server.api_key.empty() && !settings.allow_anonymous) {
+  const bool open = settings.server.api_key.empty() && settings.server.tenants.empty();
+  if (!is_loopback(host) && open && !settings.allow_anonymous) {
     return wrong_value(
         settings, "server", "host",
         fmt::format("{} can be reached from other machines; give --api-key KEY, or --allow-anonymous "
@@ -93,6 +94,39 @@ Status find_api_key(Settings& settings) {
     auto key = first_line_of(settings.api_key_file);
     if (!key.ok()) return wrong_value(settings, "server", "api_key_file", key.error().detail);
     settings.server.api_key = std::move(key).value();
+  }
+  return {};
+}
+
+Result<std::string> key_of(const TenantKey& tenant) {
+  const auto wrong = [&](std::string_view what) {
+    return make_error(ErrorCode::kInvalidArgument, fmt::format("{}: {}", tenant.place, what));
+  };
+  if (tenant.key_env.empty()) {
+    auto key = first_line_of(tenant.key_file);
+    if (!key.ok()) return wrong(fmt::format("'key_file': {}", key.error().detail));
+    return std::move(key).value();
+  }
+  const char* value = std::getenv(tenant.key_env.c_str());
+  if (value != nullptr && *value != '\0') return std::string(value);
+  return wrong(
+      fmt::format("'key_env': expected an environment variable that holds the tenant's API key; {} is {}",
+                  tenant.key_env, value == nullptr ? "not set" : "empty"));
+}
+
+Status find_tenant_keys(Settings& settings) {
+  settings.server.tenants.clear();
+  for (const TenantKey& tenant : settings.tenant_keys) {
+    HEDGE_TRY_SET(std::string key, key_of(tenant));
+    const auto same = [&](const server::TenantKey& other) { return other.key == key; };
+    const auto& others = settings.server.tenants;
+    const auto found = std::find_if(others.begin(), others.end(), same);
+    if (found != others.end() || key == settings.server.api_key) {
+      return make_error(ErrorCode::kInvalidArgument,
+                        fmt::format("{}: expected a key of its own, got the one of {}", tenant.place,
+                                    found != others.end() ? "tenant " + found->name : "the server"));
+    }
+    settings.server.tenants.push_back({tenant.name, std::move(key)});
   }
   return {};
 }
@@ -140,6 +174,13 @@ Status check_upstreams(const Settings& settings) {
 
 }  // namespace
 
+Status check_policy(const Settings& settings) {
+  if (route::parse_strategy(settings.policy.use)) return {};
+  return wrong_value(
+      settings, "policy", "use",
+      fmt::format("expected {}, got '{}'", fmt::join(route::strategy_names(), ", "), settings.policy.use));
+}
+
 // By the address itself: "127.example.com" is a name that may lead anywhere.
 bool is_loopback(const std::string& host) {
   in_addr v4 = {};
@@ -150,7 +191,9 @@ bool is_loopback(const std::string& host) {
 Status complete_and_check(Settings& settings) {
   HEDGE_TRY(check_log_level(settings));
   HEDGE_TRY(check_engine(settings));
+  HEDGE_TRY(check_policy(settings));
   HEDGE_TRY(find_api_key(settings));
+  HEDGE_TRY(find_tenant_keys(settings));
   if (settings.model.empty()) {
     return make_error(
         ErrorCode::kInvalidArgument,

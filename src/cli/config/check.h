@@ -11,6 +11,9 @@ namespace hedge::cli {
 
 bool is_loopback(const std::string& host);
 
+// That the parts of [policy] that are names are known ones.
+Status check_policy(const Settings& settings);
+
 // Finds the server's API key where it is to be found, then checks. An error says where the value came from.
 Status complete_and_check(Settings& settings);
 

@@ -7,9 +7,7 @@
 #include <type_traits>
 #include <vector>
 
-#define TOML_EXCEPTIONS 0
-#include <toml++/toml.h>
-
+#include "cli/config/policy_toml.h"
 #include "cli/names.h"
 #include "os/file.h"
 
@@ -48,7 +46,11 @@ class Reader {
     for (const auto& [key, node] : table) {
       const std::string name(key.str());
       const std::string inner = section.empty() ? name : section + "." + name;
-      if (is_section(inner)) {
+      if (inner == "policy.rules") {
+        HEDGE_TRY(read_rules(where_, node, settings_));
+      } else if (inner == "tenants") {
+        HEDGE_TRY(read_tenants(where_, node, settings_));
+      } else if (is_section(inner)) {
         HEDGE_TRY(read_section(inner, node));
       } else if (const ConfigKey* known = find_key(section, name)) {
         HEDGE_TRY(read_value(*known, node));
@@ -90,8 +92,8 @@ class Reader {
       return {};
     }
     if (table == nullptr) {
-      return at(node.source().begin.line,
-                fmt::format("'{}' must be a table, [{}], got {}", section, section, type_name(node.type())));
+      return at(node.source().begin.line, fmt::format("'{}' must be a table, [{}], got {}", section, section,
+                                                      toml_type_name(node.type())));
     }
     return read_table(section, *table);
   }
@@ -116,9 +118,11 @@ class Reader {
     for (const ConfigKey& k : kKeys) {
       if (section == k.section) candidates.emplace_back(k.name);
     }
+    if (section == "policy") candidates.emplace_back("rules");
     std::string text = fmt::format("unknown key '{}' in [{}]", name, section);
     if (section.empty()) {
       for (const ConfigSection& s : kSections) candidates.emplace_back(s.name);
+      candidates.emplace_back("tenants");
       text = fmt::format("unknown section or key '{}'", name);
     }
     if (const std::string near = nearest(name, candidates); !near.empty()) {
@@ -138,35 +142,9 @@ class Reader {
   }
 
   Error wrong_type(const ConfigKey& key, const char* expected, const toml::node& node) const {
-    std::string got = fmt::format("{}", type_name(node.type()));
+    std::string got = fmt::format("{}", toml_type_name(node.type()));
     return at(node.source().begin.line,
               fmt::format("'{}' in [{}] must be {}, got {}", key.name, key.section, expected, got));
-  }
-
-  static const char* type_name(toml::node_type type) {
-    switch (type) {
-      case toml::node_type::none:
-        return "nothing";
-      case toml::node_type::table:
-        return "a table";
-      case toml::node_type::array:
-        return "an array";
-      case toml::node_type::string:
-        return "a string";
-      case toml::node_type::integer:
-        return "an integer";
-      case toml::node_type::floating_point:
-        return "a number with a fraction";
-      case toml::node_type::boolean:
-        return "a boolean";
-      case toml::node_type::date:
-        return "a date";
-      case toml::node_type::time:
-        return "a time";
-      case toml::node_type::date_time:
-        return "a date and time";
-    }
-    return "something else";
   }
 
   template <typename Number>
@@ -221,27 +199,12 @@ class Reader {
   Settings& settings_;
 };
 
-std::string quoted(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-      out += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
-
 std::string value_text(const Field& field) {
   return std::visit(
       [](const auto* value) -> std::string {
         using T = std::remove_cvref_t<decltype(*value)>;
         if constexpr (std::is_same_v<T, std::string>) {
-          return quoted(*value);
+          return toml_quoted(*value);
         } else if constexpr (std::is_same_v<T, double>) {
           const std::string text = fmt::format("{}", *value);
           return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
@@ -268,6 +231,23 @@ std::string comment(std::string_view text) {
   }
   return out + line + "\n";
 }
+
+constexpr std::string_view kRulesHelp =
+    "Rules, in order; the first whose condition surely holds says how a request is answered that the gates "
+    "leave open. "
+    "docs/routing.md lists the conditions and the strategies.";
+constexpr std::string_view kRulesExample = R"(# [[policy.rules]]
+# name = "factory night"
+# when = {all = [{time = "22:00-06:00"}, {not = {network = "metered"}}]}
+# use = "local-only"
+)";
+constexpr std::string_view kTenantsHelp =
+    "Tenants: whoever has an API key of their own, with a budget and a strategy of their own.";
+constexpr std::string_view kTenantsExample = R"(# [tenants.office]
+# key_env = "OFFICE_KEY"
+# upstream_tokens_per_day = 100000
+# use = "cheapest-sufficient"
+)";
 
 }  // namespace
 
@@ -347,6 +327,8 @@ std::string config_text(const Settings& settings) {
       }
     }
   }
+  out += "\n" + comment(kRulesHelp) + std::string(kRulesExample) + rules_text(given);
+  out += "\n" + comment(kTenantsHelp) + std::string(kTenantsExample) + tenants_text(given);
   return out;
 }
 

@@ -123,10 +123,12 @@ TEST(Config, EveryFieldOfTheOptionsHasAKey) {
   for (const ConfigKey& k : config_keys()) ++keys[k.section];
   // And the model itself; `warn` is code, `state_blocks` follow from a probe.
   EXPECT_EQ(keys["model"], boost::pfr::tuple_size_v<engine::Options> - 2 + 1);
-  // The key comes from an environment variable or a file; two more keys are not the server's.
-  EXPECT_EQ(keys["server"], boost::pfr::tuple_size_v<server::Options> - 1 + 4);
-  EXPECT_EQ(keys["upstream"], boost::pfr::tuple_size_v<upstream::Options>);
-  EXPECT_EQ(keys["policy"], boost::pfr::tuple_size_v<route::Policy> - 2);  // without the two below
+  // The keys come from environment variables or files; two more keys are not the server's.
+  EXPECT_EQ(keys["server"], boost::pfr::tuple_size_v<server::Options> - 2 + 4);
+  EXPECT_EQ(keys["upstream"], boost::pfr::tuple_size_v<upstream::Options> + 2);  // and its prices
+  // Without `confidence`, `prompt`, `rules` and `tenants`; of `prices` all but the upstream's two.
+  EXPECT_EQ(keys["policy"],
+            boost::pfr::tuple_size_v<route::Policy> - 5 + boost::pfr::tuple_size_v<route::Prices> - 2);
   EXPECT_EQ(keys["policy.prompt"], boost::pfr::tuple_size_v<route::PromptRule>);
   EXPECT_EQ(keys["policy.confidence"], boost::pfr::tuple_size_v<route::Confidence>);
 }
@@ -183,6 +185,94 @@ TEST(Config, TheExampleIsCurrentAndCompleteAndValid) {
   Settings settings;
   const Status status = apply_config(all, "example", settings);
   EXPECT_TRUE(status.ok()) << status.error().detail;
+}
+
+// ---- Rules and tenants
+
+constexpr const char* kRules = R"([policy]
+use = "local-first"
+[[policy.rules]]
+name = "factory night"
+when = {all = [{time = "22:00-06:00"}, {not = {network = "metered"}}]}
+use = "local-only"
+[[policy.rules]]
+when = {tag = ["a", "b.*"], tools = true, battery_below = 20.5, day = "mon"}
+use = "deadline"
+deadline_ms = 500
+[[policy.rules]]
+name = "rest"
+use = "cheapest-sufficient"
+value_per_answer = 0.5
+[tenants.office]
+key_env = "OFFICE_KEY"
+upstream_tokens_per_day = 1000
+upstream_money_per_day = 0.5
+use = "race"
+[tenants.guest]
+key_file = "/run/guest"
+)";
+
+TEST(Config, RulesAndTenantsAreReadAndWritten) {
+  Settings settings;
+  const Status status = apply_config(kRules, "hedge.toml", settings);
+  ASSERT_TRUE(status.ok()) << status.error().detail;
+  const route::Policy& policy = settings.policy;
+  ASSERT_EQ(policy.rules.size(), 3u);
+  EXPECT_EQ(policy.rules[0].name, "factory night");
+  EXPECT_EQ(policy.rules[0].when.parts[1].condition, route::Condition::kNot);
+  EXPECT_EQ(policy.rules[1].name, "rule 2");
+  EXPECT_EQ(policy.rules[1].when.parts.size(), 4u);
+  EXPECT_EQ(policy.rules[1].deadline_ms, 500);
+  EXPECT_EQ(policy.rules[2].use, route::Strategy::kCheapestSufficient);
+  ASSERT_EQ(policy.tenants.size(), 2u);
+  EXPECT_EQ(settings.tenant_keys[1].name, policy.tenants[1].name);
+  EXPECT_EQ(policy.tenants[1].upstream_tokens_per_day, 1000);
+  EXPECT_EQ(policy.tenants[1].use, route::Strategy::kRace);
+
+  const std::string text = config_text(settings);
+  Settings again;
+  const Status read = apply_config(text, "written", again);
+  ASSERT_TRUE(read.ok()) << read.error().detail;
+  EXPECT_EQ(config_text(again), text);
+  EXPECT_EQ(again.policy.rules.size(), 3u);
+  EXPECT_EQ(again.policy.tenants.size(), 2u);
+}
+
+TEST(Config, WrongRulesSayWhereAndWhatIsRight) {
+  const auto of_when = [](const std::string& when) {
+    return error_of("[[policy.rules]]\nname = 'r'\nuse = 'race'\nwhen = " + when + "\n");
+  };
+  EXPECT_EQ(of_when("{tim = '22:00-06:00'}"),
+            "hedge.toml:4: rule 'r': unknown key 'tim'; did you mean 'time'?");
+  EXPECT_EQ(of_when("{time = '22-06'}"),
+            "hedge.toml:4: rule 'r': 'time': expected two times of day like \"22:00-06:00\", got \"22-06\"");
+  EXPECT_EQ(of_when("{network = 'wifi'}"),
+            "hedge.toml:4: rule 'r': 'network': expected offline, metered, unmetered, got \"wifi\"");
+  EXPECT_EQ(of_when("{all = {tools = true}}"),
+            "hedge.toml:4: rule 'r': 'all' must be a list of tables, got a table");
+  EXPECT_EQ(of_when("{tools = 'yes'}"),
+            "hedge.toml:4: rule 'r': 'tools' must be true or false, got a string");
+  EXPECT_EQ(of_when("{battery_below = 'low'}"),
+            "hedge.toml:4: rule 'r': 'battery_below' must be a number, got a string");
+  EXPECT_THAT(of_when("{battery_below = nan}"), HasSubstr("'battery_below' must be"));
+  EXPECT_THAT(of_when("{}"), HasSubstr("'when' is empty"));
+  EXPECT_THAT(of_when("'always'"), HasSubstr("'when' must be a table"));
+  EXPECT_THAT(of_when("{any = []}"), HasSubstr("must have 1 to"));
+  std::string deep = "{tools = true}";
+  for (int i = 0; i < 20; ++i) deep = "{not = " + deep + "}";
+  EXPECT_THAT(of_when(deep), HasSubstr("nest at most"));
+  EXPECT_EQ(error_of("[[policy.rules]]\nname = 'r'\nuse = 'upstream'\n"),
+            "hedge.toml:3: rule 'r': 'use': expected local-only, local-first, upstream-first, race, "
+            "cheapest-sufficient, deadline, got \"upstream\"");
+  EXPECT_THAT(error_of("[[policy.rules]]\nname = 'r'\n"),
+              HasSubstr("hedge.toml:1: rule 'r': 'use' is missing"));
+  EXPECT_THAT(error_of("[policy]\nrules = 3\n"), HasSubstr("must be a list of tables"));
+  EXPECT_THAT(error_of("[[policy.rule]]\nuse = 'race'\n"), HasSubstr("did you mean 'rules'?"));
+  EXPECT_THAT(error_of("[tenants.office]\nuse = 'race'\n"),
+              HasSubstr("hedge.toml:1: [tenants.office]: expected either 'key_env' or 'key_file'"));
+  EXPECT_THAT(error_of("[tenants.office]\nkey = 'secret'\n"), HasSubstr("unknown key 'key'"));
+  EXPECT_THAT(error_of("[tenants.'a b']\nkey_env = 'X'\n"), HasSubstr("expected a name of"));
+  EXPECT_THAT(error_of("tenants = 1\n"), HasSubstr("'tenants' must be tables"));
 }
 
 TEST(Config, FilesThatAreAbsentAreAnError) {

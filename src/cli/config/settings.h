@@ -18,6 +18,14 @@ struct Origin {
   bool is_flag = false;
 };
 
+// Where a tenant's API key is found; the tenant itself is in the policy, at the same place of the list.
+struct TenantKey {
+  std::string name;
+  std::string key_env;
+  std::string key_file;
+  std::string place;  // "FILE:LINE: [tenants.NAME]"
+};
+
 struct Settings {
   std::string model;  // MODEL: a name or a path
   engine::Options engine;
@@ -30,6 +38,7 @@ struct Settings {
   upstream::Options upstream;                     // used when base_url is set
   std::vector<upstream::Options> more_upstreams;  // the second [[upstream]] and those after it
   route::Policy policy;
+  std::vector<TenantKey> tenant_keys;
   std::map<std::string, Origin>
       origins;  // by "SECTION.KEY" ("upstream[2].KEY") of the file; none: the default
 };

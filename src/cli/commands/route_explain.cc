@@ -1,0 +1,241 @@
+// hedge route explain: the decision about one prompt, taken and explained without sending anything anywhere.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "base/clock.h"
+#include "cli/commands/route.h"
+#include "cli/config/check.h"
+#include "cli/config/config.h"
+#include "cli/environment.h"
+#include "cli/options.h"
+#include "cli/recorded_speeds.h"
+#include "cli/terminal.h"
+#include "route/core.h"
+#include "route/situation.h"
+
+namespace hedge::cli {
+namespace {
+
+using json = nlohmann::ordered_json;
+
+struct Options {
+  std::string prompt;
+  std::string model;
+  std::string config_path;
+  std::string data_dir;
+  std::string tenant;
+  std::vector<std::string> tags;
+  int max_tokens = -1;
+  bool is_private = false;
+  bool as_json = false;
+  bool assume_upstream = false;
+  double gain = 0;
+  bool gain_given = false;
+  int repeat = 0;
+};
+
+constexpr const char* kFooter = R"(
+Examples:
+  hedge route explain "Prove that 7 is prime." --config hedge.toml
+  hedge route explain "Summarise this" --config hedge.toml --tag draft --tenant office --json
+  hedge route explain "Hello" --config hedge.toml --repeat 100000     how long the decision itself takes
+
+Nothing is sent and no model is loaded. Budgets count as untouched and the upstream as reachable; the speeds are the last
+ones that the server recorded (--data-dir, else the home of Hedge), or guesses where it recorded none.)";
+
+// The server's own way: gates, rule, formula.
+struct Explained {
+  route::Situation situation;
+  route::PrivacyFinding finding;
+  route::Plan plan;
+  bool speeds_recorded = false;
+};
+
+chat::Request request_of(const Options& options) {
+  chat::Request request;
+  request.messages = {{chat::Role::kUser, options.prompt, ""}};
+  request.model = options.model;
+  request.max_tokens = options.max_tokens;
+  request.routing.private_session = options.is_private;
+  request.routing.tags = options.tags;
+  request.routing.tenant = options.tenant;
+  return request;
+}
+
+Explained explain(const Options& options, const Settings& settings, const chat::Request& request,
+                  const std::optional<route::Speeds>& speeds) {
+  Explained out;
+  const route::Environment environment = make_environment(settings.policy);
+  out.finding = route::judge_privacy(request);
+  out.situation = route::situation_of(request, out.finding.privacy);
+  out.situation.facts.has_upstream = options.assume_upstream || !settings.upstream.base_url.empty();
+  out.situation.facts.upstream_available = out.situation.facts.has_upstream;
+  out.situation.rule.device = environment.device();
+  out.situation.gain.value = settings.policy.gain_prior;
+  if (environment.gain && out.finding.privacy == route::Privacy::kClean)
+    out.situation.gain = environment.gain(request);
+  if (options.gain_given) out.situation.gain = {options.gain, "--gain"};
+  out.speeds_recorded = speeds.has_value();
+  if (speeds) out.situation.speeds = *speeds;
+  const size_t account = route::account_of(settings.policy, options.tenant);
+  const route::Budget budget(route::limits_of(settings.policy), unix_time_ms);
+  const int64_t prompt_max = route::prompt_tokens_max(request);
+  const int answer_max =
+      request.max_tokens >= 0 ? request.max_tokens : settings.policy.upstream_answer_tokens_max;
+  out.situation.facts.budget_left = budget.fits(
+      {prompt_max + answer_max, route::cost_nanos(settings.policy.prices, prompt_max, answer_max)}, account);
+  out.plan = route::make_plan(out.situation, settings.policy);
+  return out;
+}
+
+std::string outcome(const route::Plan& plan) {
+  switch (plan.begin) {
+    case route::Begin::kLocal:
+      return plan.may_go_upstream ? "begins here; the upstream may take over" : "stays here";
+    case route::Begin::kUpstream:
+      return "goes upstream; comes back here when that fails";
+    case route::Begin::kRace:
+      return "both at once; the first text goes on";
+  }
+  return "";
+}
+
+json to_json(const Explained& e) {
+  json terms = json::object();
+  for (size_t i = 0; i < e.plan.terms.size(); ++i) terms[std::string(route::kTermNames[i])] = e.plan.terms[i];
+  json facts = json::object();
+  for (const chat::Fact& fact : route::facts_of(e.situation))
+    facts[fact.name] = fact.is_text ? json(fact.text) : json(fact.number);
+  return {{"gate", e.plan.gate->name},
+          {"privacy", e.finding.detail},
+          {"rule", e.plan.rule == nullptr ? json() : json(e.plan.rule->name)},
+          {"strategy", route::to_string(e.plan.strategy)},
+          {"why", e.plan.why},
+          {"begin", e.plan.begin == route::Begin::kLocal      ? "local"
+                    : e.plan.begin == route::Begin::kUpstream ? "upstream"
+                                                              : "race"},
+          {"may_go_upstream", e.plan.may_go_upstream},
+          {"speeds_recorded", e.speeds_recorded},
+          {"predicted",
+           {{"local_ms", e.plan.prediction.local_ms}, {"upstream_ms", e.plan.prediction.upstream_ms}}},
+          {"terms", std::move(terms)},
+          {"net", e.plan.net},
+          {"facts", std::move(facts)}};
+}
+
+const char* help_of(size_t term) {
+  static constexpr const char* kHelp[] = {
+#define HEDGE_TERM(enumerator, name, help) help,
+#include "route/term_list.inc"
+#undef HEDGE_TERM
+  };
+  return kHelp[term];
+}
+
+void print_text(const Explained& e) {
+  const route::Plan& plan = e.plan;
+  fmt::print(
+      "gate       {}{}\n", plan.gate->name,
+      plan.gate->is_privacy && !e.finding.detail.empty() ? " (" + printable(e.finding.detail) + ")" : "");
+  fmt::print("rule       {}\n", plan.rule == nullptr ? "none applies" : printable(plan.rule->name));
+  fmt::print("strategy   {}\n", route::to_string(plan.strategy));
+  fmt::print(
+      "predicted  {:.0f} tokens read, {:.0f} written: {:.0f} ms here, {:.0f} ms upstream ({} speeds)\n",
+      plan.prediction.prompt_tokens, plan.prediction.answer_tokens, plan.prediction.local_ms,
+      plan.prediction.upstream_ms, e.speeds_recorded ? "recorded" : "guessed");
+  fmt::print("formula    {}\n", plan.weighed ? "decides" : "for comparison; this strategy does not ask it");
+  for (size_t i = 0; i < plan.terms.size(); ++i) {
+    const std::string source = i == static_cast<size_t>(route::Term::kGain)
+                                   ? fmt::format(" ({:.3f} by {})", plan.gain, e.situation.gain.source)
+                                   : "";
+    fmt::print("  {:<8} {:+.6f}  {}{}\n", route::kTermNames[i], plan.terms[i], help_of(i), source);
+  }
+  fmt::print("  {:<8} {:+.6f}  above zero the upstream is worth it\n", "net", plan.net);
+  fmt::print("decision   {}: {}\n", plan.why, outcome(plan));
+}
+
+// Rules, gates and formula alone, on facts that are there; the privacy scan is not part of it.
+void time_decision(const Explained& e, const route::Policy& policy, int repeat) {
+  std::vector<double> micros(static_cast<size_t>(repeat));
+  double sum = 0;  // so that nothing is left out
+  for (double& one : micros) {
+    const auto start = std::chrono::steady_clock::now();
+    sum += route::make_plan(e.situation, policy).net;
+    one = std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
+  }
+  std::sort(micros.begin(), micros.end());
+  const auto at = [&](double q) {
+    return micros[static_cast<size_t>(q * static_cast<double>(micros.size() - 1))];
+  };
+  fmt::print("timing     {} rules: p50 {:.2f} us, p99 {:.2f} us, most {:.2f} us over {} decisions{}\n",
+             policy.rules.size(), at(0.5), at(0.99), at(1), repeat, sum == sum ? "" : " (no number)");
+}
+
+int run_explain(const Options& options) {
+  Settings settings;
+  if (!options.config_path.empty()) {
+    if (const Status read = apply_config_file(options.config_path, settings); !read.ok())
+      return fail(read.error()), kExitUsage;
+  }
+  if (const Status valid = check_policy(settings); !valid.ok()) return fail(valid.error()), kExitUsage;
+  if (!options.data_dir.empty()) settings.data_dir = options.data_dir;
+  if (!options.tenant.empty() && route::find_tenant(settings.policy, options.tenant) == nullptr) {
+    return fail(make_error(ErrorCode::kInvalidArgument,
+                           fmt::format("--tenant: there is no [tenants.{}]{}", printable(options.tenant),
+                                       options.config_path.empty() ? "; give --config FILE" : ""))),
+           kExitUsage;
+  }
+  const auto speeds = recorded_speeds(settings);
+  if (!speeds.ok()) return fail(speeds.error());
+  const chat::Request request = request_of(options);
+  const Explained explained = explain(options, settings, request, *speeds);
+  if (options.as_json) {
+    fmt::print("{}\n", to_json(explained).dump(2, ' ', false, json::error_handler_t::replace));
+  } else {
+    print_text(explained);
+  }
+  if (options.repeat > 0) time_decision(explained, settings.policy, options.repeat);
+  return kExitOk;
+}
+
+}  // namespace
+
+void add_route_explain(CLI::App& group, Action& chosen) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      group.add_subcommand("explain", "Say where a prompt would go, and why; nothing is sent anywhere");
+  command->footer(kFooter);
+  command->add_option("PROMPT", options->prompt, "The prompt, as a user's message")->required();
+  command->add_option("-m,--model", options->model, "The model that the request names")->type_name("MODEL");
+  command->add_option("--config", options->config_path, "TOML file of `hedge serve`")->type_name("FILE");
+  command->add_option("--data-dir", options->data_dir, "Folder of the session database, for recorded speeds")
+      ->type_name("DIR");
+  command->add_option("--tenant", options->tenant, "Decide for this tenant")->type_name("NAME");
+  command->add_option("--tag", options->tags, "A tag of the request; may be given several times")
+      ->type_name("TAG")
+      ->allow_extra_args(false);
+  command->add_option("--max-tokens", options->max_tokens, "The request's limit of its answer")
+      ->type_name("N")
+      ->transform(in_range(0, 1 << 24));
+  command->add_flag("--private", options->is_private, "In a session that is marked private");
+  command->add_flag("--assume-upstream", options->assume_upstream, "As if an upstream were configured");
+  CLI::Option* gain =
+      command->add_option("--gain", options->gain, "Expected gain of the upstream, instead of the estimate")
+          ->type_name("X")
+          ->transform(in_range(-1.0, 1.0));
+  command->add_option("--repeat", options->repeat, "Also decide so many times more and say how long it took")
+      ->type_name("N")
+      ->transform(in_range(0, 10'000'000));
+  command->add_flag("--json", options->as_json, "Print one JSON object");
+  command->callback([options, gain, &chosen] {
+    options->gain_given = gain->count() > 0;
+    chosen = [options] { return run_explain(*options); };
+  });
+}
+
+}  // namespace hedge::cli

@@ -1,0 +1,39 @@
+#include "cli/recorded_speeds.h"
+
+#include "base/clock.h"
+#include "cli/models/store.h"
+#include "os/file.h"
+#include "route/situation.h"
+
+namespace hedge::cli {
+namespace {
+
+constexpr int64_t kWeekMs = 7LL * 24 * 60 * 60 * 1000;
+
+}  // namespace
+
+Result<std::unique_ptr<session::Store>> open_recorded(const Settings& settings) {
+  std::string folder = settings.data_dir;
+  if (folder.empty()) {
+    HEDGE_TRY_SET(const ModelStore models, ModelStore::from_environment());
+    folder = models.home();
+  }
+  const std::string path = folder + "/hedge.db";
+  if (!os::file_exists(path)) return std::unique_ptr<session::Store>();
+  return session::Store::open(path);
+}
+
+Result<std::optional<route::Speeds>> recorded_speeds(const Settings& settings) {
+  HEDGE_TRY_SET(const std::unique_ptr<session::Store> store, open_recorded(settings));
+  std::optional<route::Speeds> found;
+  if (store == nullptr) return found;
+  HEDGE_TRY_SET([[maybe_unused]] const int64_t passed_over,
+                store->for_each_decision(unix_time_ms() - kWeekMs, [&](const chat::Trace& trace) {
+                  route::RecordedSituation recorded;
+                  if (route::read_facts(trace.facts, recorded)) found = recorded.situation.speeds;
+                  return true;
+                }));
+  return found;
+}
+
+}  // namespace hedge::cli
