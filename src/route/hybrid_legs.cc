@@ -202,8 +202,8 @@ Result<chat::Event> HybridStream::next_of_race(Deadline deadline) {
     racer_started_ = std::move(*said);
   } else if (auto* delta = std::get_if<chat::Delta>(&local.value())) {
     racer_wins(std::move(*delta));
-  } else if (auto* done = std::get_if<chat::Done>(&local.value())) {
-    if (racer_wins(chat::Delta{})) finish(std::move(*done));
+  } else {
+    drop_racer();  // an end without text is no answer while the upstream may give one
   }
   return event;
 }
@@ -222,18 +222,17 @@ void HybridStream::start_racer() {
   racer_ = std::move(stream).value();
 }
 
-bool HybridStream::racer_wins(chat::Delta delta) {
+void HybridStream::racer_wins(chat::Delta delta) {
   if (!race_at_once_)
     because("upstream.slow", fmt::format("no text after {:.0f} ms", seconds_since(upstream_at_) * 1000));
   switch_reason_ = "upstream.slow";
   core_->count([](Counters& counters) { ++counters.races_won; });
   if (race_at_once_) note("race.won", name(Side::kLocal));
   charge_upstream(prompt_tokens_reserved_, 0);
-  if (!take_racer(Phase::kLocalResume)) return false;
+  if (!take_racer(Phase::kLocalResume)) return;
   if (racer_started_) started(Side::kLocal) = *std::exchange(racer_started_, std::nullopt);
   leg_.answered = true;
   emit(std::move(delta));
-  return phase_ != Phase::kEnded;
 }
 
 // The racer takes the place of the running stream, which is cancelled.
@@ -250,7 +249,7 @@ bool HybridStream::take_racer(Phase phase) {
 // Its first text: a race, if there is one, is won.
 void HybridStream::upstream_writes() {
   core_->note_first_text(seconds_since(upstream_at_) * 1000);
-  if (racer_ && race_at_once_) note("race.won", name(Side::kUpstream));
+  if (race_at_once_) note("race.won", name(Side::kUpstream));
   drop_racer();
 }
 

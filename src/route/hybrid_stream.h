@@ -123,7 +123,7 @@ class HybridStream final : public chat::Stream {
   Result<chat::Event> next_of_race(Deadline deadline);
   bool racing() const { return phase_ == Phase::kUpstream && leg_.tokens == 0; }
   void start_racer();
-  bool racer_wins(chat::Delta delta);
+  void racer_wins(chat::Delta delta);
   bool take_racer(Phase phase);
   void drop_racer();
   void upstream_writes();

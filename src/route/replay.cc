@@ -58,8 +58,11 @@ Replayed Replay::decide(const chat::Trace& trace) {
   if (plan.rule != nullptr) out.rule = plan.rule->name;
   out.route = route_of(plan, trace);
   out.predicted_ms = out.route == "local" ? plan.prediction.local_ms : plan.prediction.upstream_ms;
+  const bool may_spend = plan.begin != Begin::kLocal || plan.may_go_upstream;
   Amount spent;
-  if (out.route == trace.route && trace.upstream_tokens > 0) {
+  if (!may_spend) {
+    // Nothing, though the recorded answer may have paid for a race that the local model won.
+  } else if (out.route == trace.route && trace.upstream_tokens > 0) {
     const int64_t in = std::min(prompt_tokens, trace.upstream_tokens);
     spent = {trace.upstream_tokens, cost_nanos(policy_.prices, in, trace.upstream_tokens - in)};
   } else if (out.route != "local") {

@@ -47,6 +47,8 @@ TEST(Replay, AnotherPolicyChangesRouteAndCost) {
   policy.use = "local-only";
   EXPECT_EQ(Replay(policy).decide(recorded("mixed", {"confidence.mid"}, 90)).route, "local");
   EXPECT_EQ(Replay(policy).decide(recorded("mixed", {"confidence.mid"}, 90)).nanos, 0);
+  EXPECT_EQ(Replay(policy).decide(recorded("local", {"policy.race"}, 110)).tokens, 0)
+      << "a race that was lost";
   policy.use = "local-first";
   EXPECT_EQ(Replay(policy).decide(recorded("upstream", {"policy.upstream_first"}, 90)).route, "local");
 }
