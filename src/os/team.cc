@@ -106,9 +106,11 @@ Team::~Team() {
 }
 
 void Team::run(Program program, void* context) {
-  thread_local bool asked = false;
-  if (!asked && threads_ > 1) ask_for_short_turns();
-  asked = true;
+  // Begins as true, so that it has bytes in the file: mold 1.10 lets the read-only part of a program begin in
+  // the zeroed thread-locals, which are mapped nowhere, and by bad luck on a page that does not exist.
+  thread_local bool to_be_asked = true;
+  if (to_be_asked && threads_ > 1) ask_for_short_turns();
+  to_be_asked = false;
   program_ = program;
   context_ = context;
   for (Counter& counter : counters_) counter.value.store(0, std::memory_order_relaxed);

@@ -87,7 +87,8 @@ inline std::vector<std::string> contents(Store& store, const std::string& sessio
 // Of all tenants.
 inline int64_t tokens_spent_since(Store& store, int64_t unix_ms) {
   int64_t tokens = 0;
-  for (const Spent& spent : store.upstream_spent_since(unix_ms).value()) tokens += spent.tokens;
+  const std::vector<Spent> all = store.upstream_spent_since(unix_ms).value();
+  for (const Spent& spent : all) tokens += spent.tokens;
   return tokens;
 }
 
