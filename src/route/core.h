@@ -53,12 +53,12 @@ struct Core {
     constexpr double kMinMs = 1000, kMaxMs = 10'000;
     constexpr size_t kEnough = 8;
     std::lock_guard lock(mutex);
-    std::vector<double> sorted(
-        first_text_ms.begin(),
-        first_text_ms.begin() + static_cast<ptrdiff_t>(std::min(first_text_count, first_text_ms.size())));
-    if (sorted.size() < kEnough) return Milliseconds(static_cast<int64_t>(kMaxMs));
-    const size_t at = sorted.size() * 95 / 100;
-    std::nth_element(sorted.begin(), sorted.begin() + static_cast<ptrdiff_t>(at), sorted.end());
+    const size_t known = std::min(first_text_count, first_text_ms.size());
+    if (known < kEnough) return Milliseconds(static_cast<int64_t>(kMaxMs));
+    std::array<double, 64> sorted = first_text_ms;
+    const size_t at = known * 95 / 100;
+    std::nth_element(sorted.begin(), sorted.begin() + static_cast<ptrdiff_t>(at),
+                     sorted.begin() + static_cast<ptrdiff_t>(known));
     return Milliseconds(static_cast<int64_t>(std::clamp(3 * sorted[at], kMinMs, kMaxMs)));
   }
 

@@ -6,6 +6,7 @@
 #include <utility>
 #include <variant>
 
+#include "chat/fallback.h"
 #include "route/prompt_score.h"
 #include "route/situation.h"
 #include "route/word_end.h"
@@ -18,27 +19,6 @@ constexpr size_t kTailBytes = 16;
 
 std::string_view tail_of(std::string_view text) {
   return text.size() > kTailBytes ? text.substr(text.size() - kTailBytes) : text;
-}
-
-// Whether another backend may do what this one could not: not so for a request that is wrong in itself.
-bool another_may_answer(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kInvalidArgument:
-    case ErrorCode::kCancelled:
-      return false;
-    case ErrorCode::kContextExceeded:
-    case ErrorCode::kNotFound:
-    case ErrorCode::kCorrupt:
-    case ErrorCode::kUnsupported:
-    case ErrorCode::kPermission:
-    case ErrorCode::kExhausted:
-    case ErrorCode::kUnavailable:
-    case ErrorCode::kTimeout:
-    case ErrorCode::kIo:
-    case ErrorCode::kInternal:
-      return true;
-  }
-  return false;
 }
 
 std::string describe(const Judgement& judgement) {
@@ -198,7 +178,7 @@ Status HybridStream::begin() {
   const Confidence& rule = core_->policy.confidence;
   const bool held = may_go_upstream_ && rule.enabled && !forced_ && rule.first_tokens > 0;
   const Status local = go_local(held ? Phase::kLocalHeld : Phase::kLocal);
-  if (local.ok() || !may_go_upstream_ || !another_may_answer(local.error().code)) return local;
+  if (local.ok() || !may_go_upstream_ || !chat::another_may_answer(local.error().code)) return local;
   because("local.failed", local.error().to_text());
   if (go_upstream()) return {};
   return local;
@@ -342,7 +322,7 @@ void HybridStream::on_failure(Error error) {
     case Phase::kLocalHeld:
     case Phase::kLocal:
     case Phase::kSeekWordEnd:
-      if (may_go_upstream_ && another_may_answer(error.code)) {
+      if (may_go_upstream_ && chat::another_may_answer(error.code)) {
         because("local.failed", error.to_text());
         held_.clear();
         cut_at_word_end_ = phase_ == Phase::kLocalHeld;

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "chat/fallback.h"
 
 namespace hedge::upstream {
 namespace {
@@ -16,27 +17,6 @@ namespace {
 constexpr Milliseconds kRaceTurn{2};
 
 using Backends = std::shared_ptr<const std::vector<Tier>>;
-
-// Whether another endpoint may do what one did not. A request that is wrong in itself is wrong everywhere.
-bool next_may_answer(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kInvalidArgument:
-    case ErrorCode::kCancelled:
-      return false;
-    case ErrorCode::kContextExceeded:
-    case ErrorCode::kNotFound:
-    case ErrorCode::kCorrupt:
-    case ErrorCode::kUnsupported:
-    case ErrorCode::kPermission:
-    case ErrorCode::kExhausted:
-    case ErrorCode::kUnavailable:
-    case ErrorCode::kTimeout:
-    case ErrorCode::kIo:
-    case ErrorCode::kInternal:
-      return true;
-  }
-  return false;
-}
 
 // One tier's answer while it is not decided who writes.
 struct Runner {
@@ -57,7 +37,7 @@ class TierStream final : public chat::Stream {
       if (next_tier_ < tiers_->size() && !tier.backend->state().available) continue;
       auto stream = tier.backend->start(request_);
       if (!stream.ok()) {
-        if (!next_may_answer(stream.error().code)) return stream.error();
+        if (!chat::another_may_answer(stream.error().code)) return stream.error();
         last = stream.error();
         continue;
       }
@@ -147,7 +127,7 @@ class TierStream final : public chat::Stream {
       if (cancelled_) return make_error(ErrorCode::kCancelled, "cancelled");
     }
     if (!runners_.empty()) return {};
-    if (!next_may_answer(error.code)) return error;
+    if (!chat::another_may_answer(error.code)) return error;
     return start_next().ok() ? Status() : Status(std::move(error));
   }
 
