@@ -14,6 +14,7 @@
 #include <thread>
 #include <unordered_map>
 
+#include "base/hash.h"
 #include "base/utf8.h"
 #include "cli/terminal.h"
 #include "model/config.h"
@@ -128,11 +129,6 @@ Result<ProbeAnswer> answer_one(engine::Engine& engine, const ProbeItem& item) {
     break;
   }
   return answer;
-}
-
-uint64_t hash_bytes(uint64_t hash, std::string_view bytes) {
-  for (const char c : bytes) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3u;
-  return hash;
 }
 
 }  // namespace
@@ -286,11 +282,11 @@ route::ProbeModel probe_model(const engine::Engine& engine) {
   model.layers = static_cast<uint32_t>(config.layers);
   model.dim = static_cast<uint32_t>(config.dim);
   model.vocab = static_cast<uint32_t>(config.vocab);
-  model.fingerprint = 0xcbf29ce484222325u;
+  model.fingerprint = kFnvStart;
   for (const gguf::Tensor& tensor : engine.file().tensors()) {
-    model.fingerprint = hash_bytes(model.fingerprint, tensor.name);
-    model.fingerprint = hash_bytes(model.fingerprint, {reinterpret_cast<const char*>(tensor.data),
-                                                       std::min(kFingerprintBytes, tensor.size_bytes)});
+    model.fingerprint = fnv1a(tensor.name, model.fingerprint);
+    const size_t bytes = std::min(kFingerprintBytes, tensor.size_bytes);
+    model.fingerprint = fnv1a({reinterpret_cast<const char*>(tensor.data), bytes}, model.fingerprint);
   }
   return model;
 }

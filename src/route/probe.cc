@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "base/bytes.h"
+#include "base/hash.h"
 
 namespace hedge::route {
 namespace {
@@ -22,13 +23,6 @@ constexpr uint32_t kHiddenMax = 1 << 14;
 constexpr uint32_t kRegionsMax = 4096;
 constexpr uint32_t kKnotsMax = 256;
 constexpr size_t kNameBytesMax = 64;
-
-// FNV-1a over 64-bit words would miss swapped bytes inside none; bytes are few enough to take one by one.
-uint64_t checksum(std::string_view bytes) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (const char c : bytes) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3u;
-  return hash;
-}
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-std::clamp(x, -30.0, 30.0))); }
 
@@ -309,7 +303,7 @@ Result<Probe> Probe::parse(std::string_view bytes) {
   const std::string_view payload = bytes.substr(kHeaderBytes);
   if (size != payload.size())
     return bad(fmt::format("expected {} bytes after the header, got {}", size, payload.size()));
-  if (load_le<uint64_t>(bytes.data() + 16) != checksum(payload))
+  if (load_le<uint64_t>(bytes.data() + 16) != fnv1a(payload))
     return bad("its checksum is not that of its content");
 
   Reader in(payload);
@@ -363,7 +357,7 @@ std::string Probe::to_bytes() const {
   for (const char c : kMagic) whole.put(c);
   whole.put(kVersion);
   whole.put(static_cast<uint32_t>(out.bytes().size()));
-  whole.put(checksum(out.bytes()));
+  whole.put(fnv1a(out.bytes()));
   return whole.bytes() + out.bytes();
 }
 

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <initializer_list>
 
+#include "base/hash.h"
+
 namespace hedge::route {
 namespace {
 
@@ -100,8 +102,7 @@ bool is_any_of(std::string_view word, std::initializer_list<std::string_view> li
 }  // namespace
 
 uint32_t hash_word(std::string_view word) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (const char c : word) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3u;
+  const uint64_t hash = fnv1a(word);
   return static_cast<uint32_t>(hash ^ (hash >> 32));
 }
 

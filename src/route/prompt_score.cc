@@ -7,6 +7,8 @@
 #include <cstring>
 #include <utility>
 
+#include "base/hash.h"
+
 namespace hedge::route {
 
 std::string_view embedded_prompt_weights();  // assets/prompt_score.bin
@@ -70,7 +72,7 @@ std::string to_bytes(const PromptWeights& weights) {
   std::memcpy(bytes.data() + sizeof(head), stored_weights.data(), kBuckets * sizeof(int16_t));
   std::memcpy(bytes.data() + sizeof(head) + kBuckets * sizeof(int16_t), stored_idf.data(), kBuckets);
   std::memcpy(bytes.data(), &head, sizeof(head));
-  head.checksum = checksum_of(std::string_view(bytes).substr(kChecked));
+  head.checksum = fnv1a(std::string_view(bytes).substr(kChecked));
   std::memcpy(bytes.data(), &head, sizeof(head));
   return bytes;
 }
@@ -88,7 +90,7 @@ Result<PromptScore> PromptScore::parse(std::string_view bytes, const TopicTable&
     return corrupt(
         fmt::format("prompt weights: expected {} buckets, {} shapes and {} topics, got {}, {} and {}",
                     kBuckets, kShapes, kTopicsMax, head.buckets, head.shapes, head.topics));
-  if (checksum_of(bytes.substr(kChecked)) != head.checksum)
+  if (fnv1a(bytes.substr(kChecked)) != head.checksum)
     return corrupt("prompt weights: the checksum does not match, the file is damaged");
   if (!all_finite(head)) return corrupt("prompt weights: expected finite numbers");
   if (head.topics_checksum != topics.checksum())

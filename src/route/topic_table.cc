@@ -8,6 +8,7 @@
 #include <numeric>
 #include <unordered_map>
 
+#include "base/hash.h"
 #include "route/prompt_features.h"
 
 namespace hedge::route {
@@ -39,12 +40,6 @@ class Words final : public WordVisitor {
 
 }  // namespace
 
-uint64_t checksum_of(std::string_view bytes) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (const char c : bytes) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3u;
-  return hash;
-}
-
 const TopicTable& TopicTable::embedded() {
   static const TopicTable table = [] {
     auto parsed = parse(embedded_topics());
@@ -71,7 +66,7 @@ Result<TopicTable> TopicTable::parse(std::string_view bytes) {
   if (body.size() != expected)
     return corrupt(
         fmt::format("topic table: expected {} bytes after the head, got {}", expected, body.size()));
-  if (checksum_of(body) != header.checksum) return corrupt("topic table: its checksum does not match");
+  if (fnv1a(body) != header.checksum) return corrupt("topic table: its checksum does not match");
   TopicTable table;
   table.topics_ = header.topics;
   table.checksum_ = header.checksum;
@@ -93,7 +88,7 @@ std::string TopicTable::to_bytes() const {
   std::memcpy(header.magic, kMagic, sizeof(kMagic));
   header.topics = static_cast<uint32_t>(topics_);
   header.words = static_cast<uint32_t>(hashes_.size());
-  header.checksum = checksum_of(body);
+  header.checksum = fnv1a(body);
   return std::string(reinterpret_cast<const char*>(&header), sizeof(header)) + body;
 }
 

@@ -54,7 +54,4 @@ class TopicTable {
   std::vector<uint32_t> slots_;
 };
 
-// FNV-1a of 64 bits: finds damage, not forgery.
-uint64_t checksum_of(std::string_view bytes);
-
 }  // namespace hedge::route
