@@ -1,6 +1,7 @@
 #include "base/utf8.h"
 
 #include <cstdint>
+#include <cstring>
 
 namespace hedge {
 namespace {
@@ -67,6 +68,14 @@ size_t utf8_complete_prefix(std::string_view bytes) {
 
 bool utf8_valid(std::string_view bytes) {
   for (size_t position = 0; position < bytes.size();) {
+    uint64_t word = 0;  // eight bytes of ASCII at a time
+    if (bytes.size() - position >= sizeof word) {
+      std::memcpy(&word, bytes.data() + position, sizeof word);
+      if ((word & 0x8080808080808080u) == 0) {
+        position += sizeof word;
+        continue;
+      }
+    }
     size_t matched = 0;
     const size_t length = valid_length(bytes, position, matched);
     if (length == 0) return false;

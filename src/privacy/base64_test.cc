@@ -7,6 +7,13 @@
 namespace hedge::privacy {
 namespace {
 
+std::vector<std::string> decoded_base64(std::string_view text) {
+  Base64Work work;
+  std::vector<std::string> pieces;
+  decode_base64(text, work, [&](std::string_view piece) { pieces.emplace_back(piece); });
+  return pieces;
+}
+
 bool holds(std::string_view text, const std::string& piece) {
   const std::vector<std::string> pieces = decoded_base64(text);
   return std::any_of(pieces.begin(), pieces.end(),

@@ -125,11 +125,7 @@ size_t match_end(std::string_view s, size_t begin) {
 
 void find_credit_card(const Folded& text, std::vector<Find>& finds) {
   const std::string_view s = text.chars();
-  for (size_t i = 0; i < s.size();) {
-    if (!is_digit(s[i])) {
-      ++i;
-      continue;
-    }
+  for (size_t i = next_digit(s, 0); i < s.size(); i = next_digit(s, i)) {
     size_t run_end = i;
     while (run_end < s.size() && is_digit(s[run_end])) ++run_end;
     const char before = char_before(s, i);

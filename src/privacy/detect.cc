@@ -31,26 +31,35 @@ std::vector<Span> settle(std::vector<Span> spans) {
   return out;
 }
 
-std::vector<Span> run_detectors(std::string_view text, bool private_only) {
-  const Folded folded(text);
-  std::vector<Span> spans;
-  std::vector<Find> finds;
-  for (const DetectorEntry& detector : kDetectors) {
-    if (private_only && !detector.is_private) continue;
-    finds.clear();
-    detector.find(folded, finds);
-    for (const Find& find : finds) {
-      spans.push_back(
-          Span{detector.type, folded.byte_begin(find.begin), folded.byte_end(find.end), find.score});
-    }
-  }
-  if (spans.size() <= 1) return spans;
-  return settle(std::move(spans));
-}
-
 }  // namespace
 
-std::vector<Span> detect(std::string_view text) { return run_detectors(text, false); }
-std::vector<Span> detect_private(std::string_view text) { return run_detectors(text, true); }
+DetectorSet detectors_of(TypeSet types) {
+  DetectorSet out = 0;
+  for (size_t i = 0; i < std::size(kDetectors); ++i) {
+    if ((types & set_of(kDetectors[i].type)) != 0) out |= DetectorSet{1} << i;
+  }
+  return out;
+}
+
+const std::vector<Span>& detect(std::string_view text, DetectorSet detectors, DetectWork& work) {
+  work.folded.assign(text);
+  work.spans.clear();
+  for (size_t i = 0; i < std::size(kDetectors); ++i) {
+    if ((detectors >> i & 1) == 0) continue;
+    work.finds.clear();
+    kDetectors[i].find(work.folded, work.finds);
+    for (const Find& find : work.finds) {
+      work.spans.push_back(Span{kDetectors[i].type, work.folded.byte_begin(find.begin),
+                                work.folded.byte_end(find.end), find.score});
+    }
+  }
+  if (work.spans.size() > 1) work.spans = settle(std::move(work.spans));
+  return work.spans;
+}
+
+std::vector<Span> detect(std::string_view text) {
+  DetectWork work;
+  return detect(text, kAllDetectors, work);
+}
 
 }  // namespace hedge::privacy

@@ -17,8 +17,6 @@ struct Span {
 // All spans, sorted, not overlapping. Cards pass Luhn, IBANs mod 97, IPs parse. Any bytes are allowed;
 // look-alikes of ASCII (full-width digits, typographic dashes, zero-width breaks) are seen through.
 std::vector<Span> detect(std::string_view text);
-// Only of the types that are private by themselves, which a routing gate asks for: no DOMAIN_NAME.
-std::vector<Span> detect_private(std::string_view text);
 
 // Whether the last label is one that most addresses end in. Where it is doubtful that an "@" is an address's
 // (it begins a line, as "@app.route" does), this decides.

@@ -152,8 +152,8 @@ bool ends_in_common_tld(std::string_view domain) {
 void find_email(const Folded& text, std::vector<Find>& finds) {
   const std::string_view s = text.chars();
   size_t floor = 0;  // end of the address before
-  constexpr std::string_view kSigns = "@([{%&";
-  for (size_t i = s.find_first_of(kSigns); i != std::string_view::npos; i = s.find_first_of(kSigns, i + 1)) {
+  static constexpr ByteSet kSigns("@([{%&");
+  for (size_t i = kSigns.next(s, 0); i < s.size(); i = kSigns.next(s, i + 1)) {
     At at;
     if (!find_at(s, i, at) || at.begin < floor) continue;
     const size_t begin = std::max(local_begin(s, at.begin), floor);

@@ -1,6 +1,7 @@
 #include "privacy/fold.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/utf8.h"
 
@@ -72,25 +73,71 @@ char fold_char(char32_t c) {
   return in_ranges(c, std::begin(kHighLetters), std::end(kHighLetters)) ? kLetter : kOther;
 }
 
-Folded::Folded(std::string_view text) : original_(text), chars_(text) {
-  const auto beyond = [](char c) { return static_cast<unsigned char>(c) >= 0x80; };
-  if (std::none_of(text.begin(), text.end(), beyond)) return;
-  ascii_ = false;
-  storage_.reserve(text.size());
-  offsets_.reserve(text.size());
-  for (size_t position = 0; position < text.size();) {
-    const size_t begin = position;
-    char folded = text[position];
-    if (beyond(folded)) {
-      folded = fold_char(utf8_next(text, position));
-      if (folded == kInvisible) continue;
-    } else {
-      ++position;
-    }
-    storage_.push_back(folded);
-    offsets_.push_back(begin);
+namespace {
+
+// First byte beyond ASCII from `from` on, eight at a time; text.size() when there is none.
+size_t next_beyond(std::string_view text, size_t from) {
+  constexpr uint64_t kHigh = 0x8080808080808080u;
+  uint64_t word = 0;
+  for (; text.size() - from >= sizeof word; from += sizeof word) {
+    std::memcpy(&word, text.data() + from, sizeof word);
+    if ((word & kHigh) != 0) break;
   }
-  chars_ = storage_;
+  while (from < text.size() && static_cast<unsigned char>(text[from]) < 0x80) ++from;
+  return from;
+}
+
+}  // namespace
+
+void Folded::assign(std::string_view text) {
+  original_ = chars_ = text;
+  size_t beyond = next_beyond(text, 0);
+  ascii_ = beyond == text.size();
+  if (ascii_) return;
+  storage_.resize(text.size());
+  offsets_.resize(text.size());
+  size_t count = 0;
+  const auto copy = [&](size_t begin, size_t end) {
+    std::memcpy(storage_.data() + count, text.data() + begin, end - begin);
+    for (size_t i = begin; i < end; ++i) offsets_[count++] = static_cast<uint32_t>(i);
+  };
+  copy(0, beyond);
+  while (beyond < text.size()) {
+    size_t position = beyond;
+    const char folded = fold_char(utf8_next(text, position));
+    if (folded != kInvisible) {
+      storage_[count] = folded;
+      offsets_[count++] = static_cast<uint32_t>(beyond);
+    }
+    beyond = next_beyond(text, position);
+    copy(position, beyond);
+  }
+  chars_ = std::string_view(storage_).substr(0, count);
+}
+
+size_t next_digit(std::string_view s, size_t from) {
+  // A byte is a digit when, with the bits of '0' taken off, it is below 10 (Bit Twiddling Hacks, "hasless"; a
+  // byte after a digit may show falsely, which the last loop sorts out).
+  constexpr uint64_t kOnes = 0x0101010101010101u;
+  uint64_t word = 0;
+  for (; s.size() - from >= sizeof word && from < s.size(); from += sizeof word) {
+    std::memcpy(&word, s.data() + from, sizeof word);
+    word ^= kOnes * '0';
+    if (((word - kOnes * 10) & ~word & kOnes * 0x80) != 0) break;
+  }
+  while (from < s.size() && !is_digit(s[from])) ++from;
+  return from;
+}
+
+size_t next_run(std::string_view s, size_t from, size_t length, const ByteSet& set) {
+  while (from < s.size() && s.size() - from >= length) {
+    // Backwards from where a run that begins here would have its last byte.
+    size_t at = from + length;
+    while (at > from && set.has(s[at - 1])) --at;
+    if (at == from) return from;
+    from = at;  // after the last byte that is none of them
+  }
+  return s.size();
 }
 
 size_t Folded::byte_end(size_t end) const {

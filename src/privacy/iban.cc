@@ -72,15 +72,19 @@ size_t match_end(std::string_view s, size_t begin, size_t length) {
 
 void find_iban(const Folded& text, std::vector<Find>& finds) {
   const std::string_view s = text.chars();
-  for (size_t i = 0; i + 4 <= s.size(); ++i) {
+  // The check digits are looked for, the country stands before them, with a space between or none.
+  size_t floor = 0;
+  for (size_t check = next_digit(s, 0); check < s.size(); check = next_digit(s, check + 1)) {
+    const size_t gap = check > 0 && (s[check - 1] == ' ' || s[check - 1] == '\n') ? 1 : 0;
+    if (check < floor + 2 + gap || !is_digit(char_at(s, check + 1))) continue;
+    const size_t i = check - 2 - gap;
     if (!is_alpha(s[i]) || !is_alpha(s[i + 1]) || is_word(char_before(s, i))) continue;
-    const size_t check = s[i + 2] == ' ' || s[i + 2] == '\n' ? i + 3 : i + 2;
-    if (!is_digit(char_at(s, check)) || !is_digit(char_at(s, check + 1))) continue;
     const size_t length = country_length(s[i], s[i + 1]);
     const size_t end = length == 0 ? 0 : match_end(s, i, length);
     if (end == 0) continue;
     finds.push_back(Find{i, end, 1.0});
-    i = end - 1;
+    floor = end;
+    check = end - 1;
   }
 }
 

@@ -67,8 +67,7 @@ size_t ipv4_end(std::string_view s, size_t begin, std::array<int, 4>& octets) {
 }
 
 void find_ipv4(std::string_view s, std::vector<Find>& finds) {
-  for (size_t i = 0; i < s.size(); ++i) {
-    if (!is_digit(s[i])) continue;
+  for (size_t i = next_digit(s, 0); i < s.size(); i = next_digit(s, i + 1)) {
     size_t run_end = i;
     while (is_digit(char_at(s, run_end))) ++run_end;
     const char before = char_before(s, i);
@@ -107,8 +106,9 @@ void find_ipv6(std::string_view s, std::vector<Find>& finds) {
   const auto in_run = [&](size_t i) {
     return is_hex(char_at(s, i)) || char_at(s, i) == ':' || char_at(s, i) == '.';
   };
-  for (size_t i = 0; i < s.size(); ++i) {
-    if (!in_run(i)) continue;
+  for (size_t colon = s.find(':'); colon != std::string_view::npos;) {
+    size_t i = colon;
+    while (i > 0 && in_run(i - 1)) --i;
     size_t end = i;
     size_t colons = 0;
     while (in_run(end)) colons += s[end++] == ':' ? 1 : 0;
@@ -125,7 +125,7 @@ void find_ipv6(std::string_view s, std::vector<Find>& finds) {
         finds.push_back(Find{i, end, 0.95});
       }
     }
-    i = run_end;
+    colon = s.find(':', run_end);
   }
 }
 

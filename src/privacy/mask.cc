@@ -9,9 +9,16 @@ namespace hedge::privacy {
 namespace {
 
 constexpr std::string_view kTextType = "TEXT";
-// Shorter values, numbers above all, stand in texts by chance: they are masked where they are found and
-// nowhere else.
+// Shorter values stand in texts by chance: they are masked where they are found and nowhere else. A name is
+// one with three letters ("Ann").
 constexpr size_t kEverywhereMin = 4;
+constexpr size_t kNameEverywhereMin = 3;
+constexpr size_t kBeginningMin = 4;  // of a value that was cut
+
+bool masked_everywhere(std::string_view value) {
+  return value.size() >= kEverywhereMin || (value.size() >= kNameEverywhereMin && is_upper(value[0]) &&
+                                            std::all_of(value.begin() + 1, value.end(), is_lower));
+}
 
 bool is_name_char(char c) { return is_upper(c) || is_digit(c) || c == '_'; }
 
@@ -127,14 +134,13 @@ bool PlaceholderTable::any_begins(std::string_view text) const {
   return at != by_placeholder_.end() && std::string_view(at->first).substr(0, text.size()) == text;
 }
 
-Masker::Masker(Scanner& scanner, PlaceholderTable& table, std::vector<std::string> types)
-    : scanner_(&scanner), table_(&table), types_(std::move(types)) {}
+Masker::Masker(Scanner& scanner, PlaceholderTable& table, TypeSet types)
+    : scanner_(&scanner), table_(&table), types_(types) {}
 
 std::vector<Masker::Range> Masker::find(std::string_view text) {
   std::vector<Range> ranges;
   for (const Span& span : scanner_->scan(text)) {
-    if (types_.empty() || std::find(types_.begin(), types_.end(), span.type) != types_.end())
-      ranges.push_back(Range{span.begin, span.end, span.type});
+    if ((types_ & set_of(span.type)) != 0) ranges.push_back(Range{span.begin, span.end, span.type});
   }
   for (size_t at = text.find('<'); at != std::string_view::npos; at = text.find('<', at + 1)) {
     if (const size_t end = placeholder_end(text, at); end != 0) ranges.push_back(Range{at, end, kTextType});
@@ -163,7 +169,7 @@ void Masker::learn(std::string_view text) {
 void Masker::add_known(std::string_view text, std::vector<Range>& ranges) const {
   std::vector<const PlaceholderTable::Entry*> entries;
   for (const PlaceholderTable::Entry& entry : table_->entries()) {
-    if (entry.value.size() >= kEverywhereMin) entries.push_back(&entry);
+    if (masked_everywhere(entry.value)) entries.push_back(&entry);
   }
   std::stable_sort(entries.begin(), entries.end(),
                    [](const auto* a, const auto* b) { return a->value.size() > b->value.size(); });
@@ -196,6 +202,28 @@ std::string Masker::mask(std::string_view text) {
   return out;
 }
 
+bool holds_value(std::string_view text, const PlaceholderTable& table) {
+  for (const PlaceholderTable::Entry& entry : table.entries()) {
+    // A text that looked like a placeholder may be one of ours by now.
+    if (!masked_everywhere(entry.value) || is_mask_placeholder(entry.value)) continue;
+    for (size_t at = text.find(entry.value); at != std::string_view::npos;
+         at = text.find(entry.value, at + 1)) {
+      if (!word_before(text, at) && !word_after(text, at + entry.value.size())) return true;
+    }
+  }
+  return false;
+}
+
+bool ends_inside_value(std::string_view text, const PlaceholderTable& table) {
+  return std::any_of(table.entries().begin(), table.entries().end(), [text](const auto& entry) {
+    const std::string_view value = entry.value;
+    for (size_t size = std::min(text.size(), value.size() - 1); size >= kBeginningMin; --size) {
+      if (text.ends_with(value.substr(0, size))) return true;
+    }
+    return false;
+  });
+}
+
 std::string Unmasker::push(std::string_view piece) {
   std::string out;
   while (!piece.empty()) {
@@ -222,6 +250,10 @@ std::string Unmasker::push(std::string_view piece) {
 }
 
 std::string Unmasker::finish() { return std::exchange(held_, {}); }
+
+void Unmasker::drop_placeholder() {
+  if (held_.size() > 1) held_.clear();
+}
 
 std::string unmask(std::string_view text, const PlaceholderTable& table, Escape escape) {
   Unmasker unmasker(table, escape);

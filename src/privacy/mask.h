@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "privacy/policy.h"
 #include "privacy/scan.h"
 
 namespace hedge::privacy {
@@ -51,9 +52,11 @@ class PlaceholderTable {
 // Masks texts of one conversation with one table.
 class Masker {
  public:
-  // `types`: those that are masked; empty: all. Borrows both.
-  Masker(Scanner& scanner, PlaceholderTable& table, std::vector<std::string> types = {});
+  // `types`: those that are masked. Borrows both.
+  Masker(Scanner& scanner, PlaceholderTable& table, TypeSet types = kAllTypes);
 
+  // From here on; what the table knows is masked all the same.
+  void set_types(TypeSet types) { types_ = types; }
   // Puts the text's values into the table. A value that is found in one text is masked in all of them: so
   // learn all texts first, then mask them.
   void learn(std::string_view text);
@@ -71,7 +74,7 @@ class Masker {
 
   Scanner* scanner_;
   PlaceholderTable* table_;
-  std::vector<std::string> types_;
+  TypeSet types_;
 };
 
 // How values are written where the placeholders stood.
@@ -79,6 +82,13 @@ enum class Escape : uint8_t {
   kNone,
   kJson,  // inside of a JSON string, as tool arguments are
 };
+
+// Whether `text` ends in the beginning of one of the table's values, of four bytes or more: what a cut in
+// mid-answer leaves of a value.
+bool ends_inside_value(std::string_view text, const PlaceholderTable& table);
+
+// Whether a value that is masked wherever it stands does stand in `text`.
+bool holds_value(std::string_view text, const PlaceholderTable& table);
 
 // Puts values in the place of placeholders in a text that comes in pieces. Holds back no more than what may
 // still become a placeholder (less than kPlaceholderMax bytes).
@@ -92,6 +102,9 @@ class Unmasker {
   std::string push(std::string_view piece);
   // The rest, when the text has ended.
   std::string finish();
+  // Before finish(), of a text that was cut anywhere: what is held is the beginning of a placeholder of ours,
+  // and nobody's text, but for a "<" alone.
+  void drop_placeholder();
 
  private:
   const PlaceholderTable* table_;

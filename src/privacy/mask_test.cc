@@ -26,7 +26,7 @@ TEST(Mask, ValuesLearntElsewhereAreMaskedEverywhere) {
   Scanner scanner;
   PlaceholderTable table;
   table.placeholder("PERSON", "Zqxwy");
-  Masker masker(scanner, table, {"EMAIL_ADDRESS"});
+  Masker masker(scanner, table, set_of("EMAIL_ADDRESS"));
   EXPECT_EQ(masker.mask("the zebra of Zqxwy, not Zqxwyz"), "the zebra of <PERSON_1>, not Zqxwyz");
 }
 

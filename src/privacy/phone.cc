@@ -269,8 +269,8 @@ Match longest_match(const Folded& text, Candidate candidate, size_t begin, bool 
 
 void find_phone(const Folded& text, std::vector<Find>& finds) {
   const std::string_view s = text.chars();
-  for (size_t i = s.find_first_of("+(0123456789"); i != std::string_view::npos;
-       i = s.find_first_of("+(0123456789", i)) {
+  static constexpr ByteSet kStarts("+(0123456789");
+  for (size_t i = kStarts.next(s, 0); i < s.size(); i = kStarts.next(s, i)) {
     const char next = char_at(s, i + 1);
     if (!is_digit(s[i]) && !is_digit(next) && !(s[i] == '+' && next == '(')) {
       ++i;

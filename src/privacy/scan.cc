@@ -8,16 +8,6 @@
 
 namespace hedge::privacy {
 
-std::vector<std::string_view> all_types() {
-  std::vector<std::string_view> types;
-  const auto add = [&](std::string_view type) {
-    if (std::find(types.begin(), types.end(), type) == types.end()) types.push_back(type);
-  };
-  for (const DetectorEntry& detector : kDetectors) add(detector.type);
-  for (const std::string_view type : kTaggedTypes) add(type);
-  return types;
-}
-
 const Tagger& builtin_tagger() {
   static const Tagger tagger = [] {
     Result<Tagger> opened = Tagger::open(embedded_tagger());

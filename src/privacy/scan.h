@@ -11,9 +11,6 @@
 
 namespace hedge::privacy {
 
-// All types that scan() may report: those of the detectors, then those of the tagger, each once.
-std::vector<std::string_view> all_types();
-
 // The weights that travel inside the program (assets/tagger.bin; trained by `hedge privacy train`).
 const Tagger& builtin_tagger();
 

@@ -35,7 +35,6 @@ constexpr size_t kPemLabelMax = 40;   // "RSA PRIVATE KEY", "ENCRYPTED PRIVATE K
 constexpr size_t kUserInfoMax = 256;
 
 bool is_key_char(char c) { return is_alnum(c) || c == '_' || c == '-'; }
-bool is_base64_char(char c) { return is_alnum(c) || c == '+' || c == '/' || c == '_' || c == '-'; }
 
 // A key's tail that happens to hold no digit: one long run of letters, whose case does not follow words
 // ("AutoModelForSequenceClassification").
@@ -50,9 +49,19 @@ bool random_letters(std::string_view tail) {
   return uppers == 0 || uppers == tail.size() || changes * 3 >= tail.size();
 }
 
+// Which two bytes a prefix may begin with.
+constexpr auto kPrefixStarts = [] {
+  std::array<std::array<bool, 128>, 128> starts{};
+  for (const Prefix& prefix : kPrefixes)
+    starts[static_cast<size_t>(prefix.text[0])][static_cast<size_t>(prefix.text[1])] = true;
+  return starts;
+}();
+
 void find_prefixed(std::string_view s, std::vector<Find>& finds) {
-  for (size_t i = 0; i < s.size(); ++i) {
-    if (!is_alpha(s[i]) || is_word(char_before(s, i))) continue;
+  for (size_t i = 0; i + 1 < s.size(); ++i) {
+    const auto first = static_cast<unsigned char>(s[i]), second = static_cast<unsigned char>(s[i + 1]);
+    if (first >= 128 || second >= 128 || !kPrefixStarts[first][second] || is_word(char_before(s, i)))
+      continue;
     for (const Prefix& prefix : kPrefixes) {
       if (s[i] != prefix.text[0] || s.compare(i, prefix.text.size(), prefix.text) != 0) continue;
       const size_t tail = i + prefix.text.size();
@@ -132,11 +141,11 @@ void find_url_credentials(std::string_view s, std::vector<Find>& finds) {
 }
 
 void find_random(std::string_view s, std::vector<Find>& finds) {
-  for (size_t i = 0; i < s.size(); ++i) {
-    if (!is_base64_char(s[i])) continue;
+  for (size_t i = next_run(s, 0, kRandomMin, kBase64Chars); i < s.size();
+       i = next_run(s, i, kRandomMin, kBase64Chars)) {
     size_t end = i;
-    while (is_base64_char(char_at(s, end))) ++end;
-    if (end - i >= kRandomMin && char_before(s, i) != kLetter && looks_random(s.substr(i, end - i))) {
+    while (end < s.size() && kBase64Chars.has(s[end])) ++end;
+    if (char_before(s, i) != kLetter && looks_random(s.substr(i, end - i))) {
       while (char_at(s, end) == '=') ++end;
       finds.push_back(Find{i, end, 0.5});
     }

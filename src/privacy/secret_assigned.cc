@@ -3,7 +3,7 @@
 // passwords.
 #include <algorithm>
 #include <array>
-#include <string>
+#include <string_view>
 
 #include "privacy/secret.h"
 
@@ -59,8 +59,14 @@ Kind kind_of(std::string_view name) {
   return Kind::kNone;
 }
 
+struct NameText {
+  std::array<char, kNameMax> chars;
+  size_t size = 0;
+  std::string_view view() const { return {chars.data(), size}; }
+};
+
 // The name that ends at `end` (quotes and spaces before the sign skipped), lower-cased, words joined by '_'.
-std::string name_before(std::string_view s, size_t end) {
+NameText name_before(std::string_view s, size_t end) {
   for (size_t gap = 0;
        gap < kGapMax && end > 0 && (is_space(s[end - 1]) || is_quote(s[end - 1]) || s[end - 1] == '*');
        ++gap) {
@@ -73,8 +79,8 @@ std::string name_before(std::string_view s, size_t end) {
     if (!is_alnum(c) && c != '_' && c != '-' && c != '.' && !joins) break;
     --begin;
   }
-  std::string name;
-  for (const char c : s.substr(begin, end - begin)) name.push_back(is_alnum(c) ? to_lower(c) : '_');
+  NameText name;
+  for (const char c : s.substr(begin, end - begin)) name.chars[name.size++] = is_alnum(c) ? to_lower(c) : '_';
   return name;
 }
 
@@ -136,7 +142,7 @@ bool accept(Kind kind, std::string_view text, const Value& value, bool spaced_eq
     case Kind::kPassword:
       if (text.size() < 4 || has_space) return false;
       // "password=user_password" is code; "hunter2secret" is none for the word it ends in.
-      if (kind_of(std::string(text)) != Kind::kNone && (digits == 0 || !all_alnum(text))) return false;
+      if (kind_of(text) != Kind::kNone && (digits == 0 || !all_alnum(text))) return false;
       if (value.quoted || !identifier_like(text)) return true;
       // A plain word is the password when it is all that stands there: not "password = user_input", not a
       // sentence.
@@ -169,9 +175,9 @@ constexpr Phrase kPhrases[] = {
 };
 
 void find_phrases(std::string_view s, std::vector<Find>& finds) {
-  for (size_t i = 0; i < s.size(); ++i) {
-    const char c = to_lower(s[i]);
-    if ((c != 'p' && c != 'b' && c != 'a' && c != '-') || is_word(char_before(s, i))) continue;
+  static constexpr ByteSet kStarts("pPbBaA-");
+  for (size_t i = kStarts.next(s, 0); i < s.size(); i = kStarts.next(s, i + 1)) {
+    if (is_word(char_before(s, i))) continue;
     for (const Phrase& phrase : kPhrases) {
       if (!matches_at(s, i, phrase.text)) continue;
       const Value value = value_at(s, i + phrase.text.size());
@@ -206,10 +212,11 @@ bool is_placeholder(std::string_view value) {
 }
 
 void find_assigned(std::string_view s, std::vector<Find>& finds) {
-  for (size_t i = s.find_first_of(":="); i != std::string_view::npos; i = s.find_first_of(":=", i + 1)) {
+  static constexpr ByteSet kSigns(":=");
+  for (size_t i = kSigns.next(s, 0); i < s.size(); i = kSigns.next(s, i + 1)) {
     const char after = char_at(s, i + 1);
     if (after == ':' || after == '/' || (s[i] == '=' && after == '=') || char_before(s, i) == '=') continue;
-    const Kind kind = kind_of(name_before(s, i));
+    const Kind kind = kind_of(name_before(s, i).view());
     if (kind == Kind::kNone) continue;
     const bool spaced_equals = s[i] == '=' && is_space(char_before(s, i));
     add(s, kind, value_at(s, s[i] == ':' && after == '=' ? i + 2 : i + 1), spaced_equals, finds);

@@ -18,10 +18,22 @@ bool word_ends(std::string_view s, size_t begin, size_t end, std::string_view wo
   return end - begin == word.size() && matches_at(s, begin, word);
 }
 
+// Whether a label stands anywhere: as a word that begins with "lic", or "dl".
+bool has_label(std::string_view s) {
+  static constexpr ByteSet kL("lL");
+  for (size_t i = kL.next(s, 0); i < s.size(); i = kL.next(s, i + 1)) {
+    if (matches_at(s, i, "lic") && !is_word(char_before(s, i))) return true;
+    if (i > 0 && to_lower(s[i - 1]) == 'd' && !is_word(char_at(s, i + 1)) && !is_word(char_before(s, i - 1)))
+      return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 void find_us_driver_license(const Folded& text, std::vector<Find>& finds) {
   const std::string_view s = text.chars();
+  if (!has_label(s)) return;
   size_t label = std::string_view::npos;   // where the last label ended
   size_t driver = std::string_view::npos;  // where the last "driver" ended
   for (size_t i = 0; i < s.size();) {

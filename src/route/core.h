@@ -10,7 +10,8 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "chat/backend.h"
+#include "chat/outbound.h"
+#include "privacy/outbound_gate.h"
 #include "route/budget.h"
 #include "route/cost.h"
 #include "route/decision.h"
@@ -20,15 +21,18 @@ namespace hedge::route {
 
 // The accounts of a policy's budget: the device, then the tenants in their order.
 std::vector<Amount> limits_of(const Policy& policy);
+// The tenants' own classes of personal data.
+privacy::OutboundGate::Tenants classes_of(const Policy& policy);
 // Of a tenant that the policy does not know: the device's.
 size_t account_of(const Policy& policy, std::string_view tenant);
 
 struct Core {
-  Core(chat::Backend& local_backend, chat::Backend* upstream_backend, const Policy& its_policy,
+  Core(chat::Backend& local_backend, chat::Upstream* upstream_backend, const Policy& its_policy,
        Environment its_environment, const PromptScore* its_prompt_score)
       : local(local_backend),
         upstream(upstream_backend),
         policy(its_policy),
+        gate(its_policy.privacy, classes_of(its_policy)),
         environment(std::move(its_environment)),
         prompt_score(its_prompt_score),
         budget(limits_of(its_policy), unix_time_ms) {}
@@ -63,8 +67,9 @@ struct Core {
   }
 
   chat::Backend& local;
-  chat::Backend* const upstream;  // may be null
+  chat::Upstream* const upstream;  // may be null
   const Policy policy;
+  const privacy::OutboundGate gate;
   const Environment environment;
   const PromptScore* const prompt_score;  // null only where policy.prompt is off
   Budget budget;                          // accounts: account_of()

@@ -1,5 +1,5 @@
-// A scripted chat::Backend for the tests of this folder: what each start() gives is computed from the
-// request.
+// A scripted chat::Backend, and chat::Upstream, for the tests of this folder: what each start() gives is
+// computed from the request.
 #pragma once
 
 #include <atomic>
@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "chat/backend.h"
+#include "chat/outbound.h"
 
 namespace hedge::route {
 
@@ -31,7 +31,7 @@ inline chat::Delta token_delta(std::string text, float margin = 1, float entropy
   return chat::Delta{std::move(text), {token}};
 }
 
-class FakeBackend : public chat::Backend {
+class FakeBackend : public chat::Backend, public chat::Upstream {
  public:
   using Plan = std::function<Result<FakePlan>(const chat::Request&)>;
 
@@ -55,6 +55,10 @@ class FakeBackend : public chat::Backend {
     Result<FakePlan> plan = plan_(request);
     if (!plan.ok()) return std::move(plan).error();
     return std::unique_ptr<chat::Stream>(std::make_unique<FakeStream>(std::move(plan).value(), running_));
+  }
+
+  Result<std::unique_ptr<chat::Stream>> start(const chat::Outbound& outbound) override {
+    return start(outbound.request());
   }
 
   // Every request that start() was given, refused ones too.

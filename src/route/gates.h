@@ -4,27 +4,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
 #include <string_view>
 
 #include "chat/request.h"
 #include "route/policy.h"
 
 namespace hedge::route {
-
-struct PrivacyFinding {
-  Privacy privacy = Privacy::kClean;
-  std::string detail;  // types found, or why it cannot be judged; never text of the request
-};
-
-// Texts of more bytes than this in sum are not scanned: 1 MiB takes some 30 ms, and no context of a small
-// model holds it.
-inline constexpr size_t kJudgedBytesMax = 1u << 20;
-
-// Looks at every text of the request that could leave the device: all messages with their names, the raw
-// prompt, the assistant's prefix, the stop strings.
-PrivacyFinding judge_privacy(const chat::Request& request);
-PrivacyFinding judge_privacy(std::string_view text);
 
 struct Facts {
   bool private_session = false;

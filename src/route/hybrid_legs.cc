@@ -6,6 +6,7 @@
 #include <iterator>
 #include <utility>
 
+#include "privacy/unmask_stream.h"
 #include "route/hybrid_stream.h"
 #include "route/learned.h"
 #include "route/word_end.h"
@@ -52,28 +53,25 @@ bool HybridStream::go_upstream() {
   const std::optional<int> left = tokens_left();
   if (left && *left <= 0) return false;  // the local model is about to end
   may_go_upstream_ = false;
-  chat::Backend& upstream = *core_->upstream;
+  chat::Upstream& upstream = *core_->upstream;
   const chat::BackendState state = upstream.state();
   if (!state.available) {
     because("upstream.unavailable", state.unavailable_reason);
     return false;
   }
-  // The gates have seen the request; the local model's text since then is new.
-  if (core_->policy.personal_data_stays_local && !nothing_written()) {
-    const PrivacyFinding finding = judge_privacy(text_);
-    if (finding.privacy != Privacy::kClean) {
-      because(finding.privacy == Privacy::kFound ? "gate.personal_data" : "gate.unjudged", finding.detail);
-      core_->count([](Counters& counters) { ++counters.kept_private; });
-      return false;
-    }
-  }
-  chat::Request leg = request_from_here();
-  leg.want_confidence = false;
-  leg.routing.escalate_after.reset();  // it has happened
-  if (!nothing_written()) leg.heal_prefix = false;
-  prompt_tokens_reserved_ = prompt_tokens_max(leg);
+  privacy::Leg leg{text_, {}, left.value_or(-1)};
+  if (text_tokens_known_ && request_.assistant_prefix.empty()) leg.prefix_tokens = text_tokens_;
   if (core_->budget.limited(account_) && leg.max_tokens < 0)
     leg.max_tokens = core_->policy.upstream_answer_tokens_max;
+  // It has judged the request; the local model's text since then is new.
+  privacy::Passage passage = core_->gate.pass(judged_, leg);
+  if (!passage.outbound) {
+    because(passage.finding.outcome == Privacy::kFound ? "gate.personal_data" : "gate.unjudged",
+            passage.finding.detail);
+    core_->count([](Counters& counters) { ++counters.kept_private; });
+    return false;
+  }
+  prompt_tokens_reserved_ = prompt_tokens_max(passage.outbound->request());
   std::optional<Budget::Reservation> reservation =
       core_->budget.reserve(bound_of(core_->policy, prompt_tokens_reserved_, leg.max_tokens), account_);
   if (!reservation) {
@@ -81,7 +79,13 @@ bool HybridStream::go_upstream() {
             static_cast<double>(core_->budget.limit(account_).tokens));
     return false;
   }
-  Result<std::unique_ptr<chat::Stream>> stream = upstream.start(leg);
+  if (passage.table) {
+    note("gate.masked", passage.finding.detail, passage.values);
+    core_->count([](Counters& counters) { ++counters.sent_masked; });
+  }
+  Result<std::unique_ptr<chat::Stream>> stream = upstream.start(*passage.outbound);
+  if (stream.ok() && passage.table)
+    stream = privacy::unmasked(std::move(stream).value(), std::move(passage.table));
   if (!stream.ok()) {
     reservation->settle(0);
     because("upstream.failed", stream.error().to_text());
@@ -105,7 +109,7 @@ bool HybridStream::go_upstream() {
 bool HybridStream::open_leg(Side side, Phase phase, std::unique_ptr<chat::Stream> stream) {
   close_leg(nullptr);
   leg_ = Leg{side, false, 0};
-  started(side) = chat::Started{backend(side).info().name, backend(side).info().model, 0, 0};
+  started(side) = chat::Started{info(side).name, info(side).model, 0, 0};
   phase_ = phase;
   bool opened = false;
   {
@@ -367,14 +371,14 @@ void HybridStream::fail(Error error) {
 
 // ---- Small things
 
-const chat::Backend& HybridStream::backend(Side side) const {
-  return side == Side::kLocal ? core_->local : *core_->upstream;
+const chat::BackendInfo& HybridStream::info(Side side) const {
+  return side == Side::kLocal ? core_->local.info() : core_->upstream->info();
 }
 
 // Of several upstreams as one, the one that writes.
 std::string HybridStream::name(Side side) const {
   const std::string& said = started_[static_cast<size_t>(side)].backend;
-  return said.empty() ? backend(side).info().name : said;
+  return said.empty() ? info(side).name : said;
 }
 
 void HybridStream::note(std::string_view what, std::string detail, double value, double threshold) {

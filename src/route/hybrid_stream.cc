@@ -43,7 +43,8 @@ Result<std::unique_ptr<chat::Stream>> HybridStream::start(std::shared_ptr<Core> 
 
 HybridStream::HybridStream(std::shared_ptr<Core> core, const chat::Request& request)
     : core_(std::move(core)),
-      request_(request),
+      judged_(core_->gate.judge(std::make_shared<const chat::Request>(request))),
+      request_(judged_.request()),
       forced_(request.routing.escalate_after.has_value()),
       account_(account_of(core_->policy, request.routing.tenant)),
       text_(request.assistant_prefix),
@@ -66,8 +67,8 @@ HybridStream::~HybridStream() {
 void HybridStream::decide_first() {
   const Policy& policy = core_->policy;
   const Environment& environment = core_->environment;
-  const PrivacyFinding finding = judge_privacy(request_);
-  Situation situation = situation_of(request_, finding.privacy);
+  const privacy::Finding& finding = judged_.finding();
+  Situation situation = situation_of(request_, finding.outcome);
   situation.facts.has_upstream = core_->upstream != nullptr;
   std::string unavailable_reason;
   if (core_->upstream != nullptr) {
@@ -79,7 +80,7 @@ void HybridStream::decide_first() {
       core_->budget.fits(bound_of(policy, prompt_tokens_max(request_), request_.max_tokens), account_);
   if (environment.device) situation.rule.device = environment.device();
   situation.gain.value = policy.gain_prior;
-  if (environment.gain && finding.privacy == Privacy::kClean) situation.gain = environment.gain(request_);
+  if (environment.gain && finding.outcome == Privacy::kClean) situation.gain = environment.gain(request_);
   if (environment.bias) situation.bias = environment.bias(situation.kind);
   kind_ = situation.kind;
   situation.speeds = core_->predictor.speeds();

@@ -18,8 +18,8 @@
 // - Started and Switched are handed on when the first piece of their backend is there, so a backend that dies
 // before its
 //   first text is never announced.
-// - Bytes leave the device in go_upstream() alone, which gates, privacy check of new text and budget stand
-// before.
+// - Bytes leave the device in go_upstream() alone, which gates, budget and the privacy gate stand before:
+// what it starts is a chat::Outbound, which that gate alone makes.
 // - While the local model runs beside a silent upstream nothing is handed on before one side has won; the
 // loser is cancelled then, and the upstream, when it is the loser, is charged its prompt at the bound: nobody
 // knows what it has read.
@@ -138,7 +138,7 @@ class HybridStream final : public chat::Stream {
   void fail(Error error);
   void end();
 
-  const chat::Backend& backend(Side side) const;
+  const chat::BackendInfo& info(Side side) const;
   chat::Started& started(Side side) { return started_[static_cast<size_t>(side)]; }
   bool nothing_written() const { return text_.size() == request_.assistant_prefix.size(); }
   std::string name(Side side) const;
@@ -147,7 +147,8 @@ class HybridStream final : public chat::Stream {
   std::optional<int> tokens_left() const;
 
   const std::shared_ptr<Core> core_;
-  const chat::Request request_;
+  const privacy::Judged judged_;  // holds the request
+  const chat::Request& request_;
   const SteadyClock::time_point began_at_ = SteadyClock::now();
   const bool forced_;  // the request says when to switch, so the confidence rule is silent
 

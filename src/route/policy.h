@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "privacy/policy.h"
 #include "route/cost.h"
 #include "route/rules.h"
 
@@ -42,15 +43,14 @@ struct Tenant {
   int64_t upstream_tokens_per_day = 0;  // 0: no limit of its own
   double upstream_money_per_day = 0;    // 0: no limit of its own
   std::optional<Strategy> use;          // where no rule applies
+  privacy::Classes privacy{};           // stricter classes of its own
 };
 
 inline constexpr size_t kTenantsMax = 1024;
 
 struct Policy {
-  bool offline = false;  // nothing goes upstream at all
-  // The two privacy gates. A policy may open them; a request never can.
-  bool private_sessions_stay_local = true;
-  bool personal_data_stays_local = true;
+  bool offline = false;     // nothing goes upstream at all
+  privacy::Policy privacy;  // a policy may open its gates; a request never can
   // Upstream tokens (prompt and completion) allowed per UTC day; 0: no limit. Reserved at their upper bound
   // before a request goes out, settled to what the upstream reports after.
   int64_t upstream_tokens_per_day = 0;

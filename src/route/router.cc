@@ -11,7 +11,7 @@ namespace {
 
 class HybridRouter final : public Router {
  public:
-  HybridRouter(chat::Backend& local, chat::Backend* upstream, const Policy& policy, Environment environment,
+  HybridRouter(chat::Backend& local, chat::Upstream* upstream, const Policy& policy, Environment environment,
                const PromptScore* prompt_score)
       : core_(std::make_shared<Core>(local, upstream, policy, std::move(environment), prompt_score)),
         info_(local.info()) {
@@ -57,12 +57,18 @@ std::vector<Amount> limits_of(const Policy& policy) {
   return limits;
 }
 
+privacy::OutboundGate::Tenants classes_of(const Policy& policy) {
+  privacy::OutboundGate::Tenants out;
+  for (const Tenant& tenant : policy.tenants) out.emplace(tenant.name, tenant.privacy);
+  return out;
+}
+
 size_t account_of(const Policy& policy, std::string_view tenant) {
   const Tenant* found = find_tenant(policy, tenant);
   return found == nullptr ? Budget::kDevice : static_cast<size_t>(found - policy.tenants.data()) + 1;
 }
 
-std::unique_ptr<Router> Router::create(chat::Backend& local, chat::Backend* upstream, Policy policy,
+std::unique_ptr<Router> Router::create(chat::Backend& local, chat::Upstream* upstream, Policy policy,
                                        Environment environment, const PromptScore* prompt_score) {
   HEDGE_CHECK(!policy.prompt.enabled || prompt_score != nullptr);
   return std::make_unique<HybridRouter>(local, upstream, policy, std::move(environment), prompt_score);

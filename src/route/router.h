@@ -1,6 +1,6 @@
-// The router: a chat::Backend over a local one and an upstream. Gates first (gates.h), then a confidence rule
-// on the local model's own token probabilities (confidence.h), which may hand over before the first token or
-// in mid-answer; and back when the upstream dies (hybrid_stream.h).
+// The router: a chat::Backend over a local one and a chat::Upstream. Gates first (gates.h), then a confidence
+// rule on the local model's own token probabilities (confidence.h), which may hand over before the first
+// token or in mid-answer; and back when the upstream dies (hybrid_stream.h).
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 #include <string>
 
 #include "base/result.h"
-#include "chat/backend.h"
+#include "chat/outbound.h"
 #include "route/budget.h"
 #include "route/policy.h"
 
@@ -22,6 +22,7 @@ struct Counters {
   uint64_t upstream_failed = 0, resumed_local = 0;
   uint64_t races = 0, races_won = 0;  // local beside a silent upstream; of these, won by the local model
   uint64_t kept_private = 0;
+  uint64_t sent_masked = 0;
   int64_t upstream_tokens_today = 0;
   int64_t upstream_nanos_today = 0;
 };
@@ -41,7 +42,7 @@ class Router : public chat::Backend {
  public:
   // `upstream` may be null: everything is answered locally. `prompt_score` is asked where policy.prompt is
   // on, and may be null where it is off. All of them outlive the router and its streams.
-  static std::unique_ptr<Router> create(chat::Backend& local, chat::Backend* upstream, Policy policy,
+  static std::unique_ptr<Router> create(chat::Backend& local, chat::Upstream* upstream, Policy policy,
                                         Environment environment = {},
                                         const PromptScore* prompt_score = nullptr);
 

@@ -685,8 +685,8 @@ TEST(Router, NothingInARequestOverridesThePrivacyGates) {
 
 TEST(Router, OpenGatesOfAPolicyLetItGo) {
   Policy policy;
-  policy.private_sessions_stay_local = false;
-  policy.personal_data_stays_local = false;
+  policy.privacy.private_sessions_stay_local = false;
+  policy.privacy.personal_data_stays_local = false;
   Pair pair(words(kParis), upstream_words(kParis), policy);
   chat::Request request = ask("I am jane@example.com");
   request.routing.private_session = true;
@@ -705,9 +705,89 @@ TEST(Router, PersonalDataThatTheLocalModelWroteStaysToo) {
   EXPECT_TRUE(pair.upstream.requests().empty());
 }
 
+Policy masking() {
+  Policy policy;
+  policy.privacy.classes.types[privacy::type_index("EMAIL_ADDRESS")] = "mask";
+  return policy;
+}
+
+const chat::Step* step_of(const Answer& answer, const std::string& what) {
+  const auto& steps = answer.trace().steps;
+  const auto found =
+      std::find_if(steps.begin(), steps.end(), [&](const auto& step) { return step.what == what; });
+  return found == steps.end() ? nullptr : &*found;
+}
+
+TEST(Router, WhatIsMaskedLeavesMaskedAndComesBackWhole) {
+  Pair pair(words(kParis), upstream_words({"Dear <EM", "AIL_ADD", "RESS_1>", ", hello", " <EMAIL"}),
+            masking());
+  chat::Request request = ask("I am jane@example.com");
+  request.stop = {"jane@example.com,"};  // across the placeholder
+  request.routing.route = chat::Route::kUpstream;
+  const Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.text, "Dear ") << "stop strings end the text that the client sees";
+  request.stop.clear();
+  const Answer whole = pair.answer(request);
+  EXPECT_EQ(whole.text, "Dear jane@example.com, hello ");
+  EXPECT_EQ(whole.segments(), "cloud:29");
+  EXPECT_EQ(whole.reasons(), "gate.request_upstream");
+  const chat::Step* step = step_of(whole, "gate.masked");
+  ASSERT_NE(step, nullptr);
+  EXPECT_EQ(step->detail, "EMAIL_ADDRESS 1");
+  EXPECT_EQ(step->value, 1);
+  EXPECT_EQ(pair.upstream.requests().back().messages[0].content, "I am <EMAIL_ADDRESS_1>");
+  EXPECT_EQ(pair.router->counters().sent_masked, 2u);
+  EXPECT_EQ(pair.router->counters().kept_private, 0u);
+}
+
+TEST(Router, InMidAnswerThePrefixIsMaskedToo) {
+  const std::vector<std::string> pieces = {"Write", " to", " jane@example.com", " and", " wait", "."};
+  // The upstream goes on behind the masked start, and dies inside of a placeholder: the local model goes on.
+  for (const bool dies : {false, true}) {
+    const auto upstream = [dies](const chat::Request& request) -> Result<FakePlan> {
+      EXPECT_EQ(request.assistant_prefix, "Write to <EMAIL_ADDRESS_1> and");
+      EXPECT_TRUE(request.assistant_prefix_tokens.empty());
+      FakePlan plan;
+      plan.events.emplace_back(chat::Event(chat::Started{"cloud", "fake", 7, 2}));
+      plan.events.emplace_back(chat::Event(chat::Delta{" wait", {}}));
+      plan.events.emplace_back(chat::Event(chat::Delta{dies ? " <EMAIL_AD" : " for <EMAIL_ADDRESS_1>.", {}}));
+      if (dies) {
+        plan.events.emplace_back(make_error(ErrorCode::kUnavailable, "cut"));
+      } else {
+        plan.events.emplace_back(chat::Event(chat::Done{}));
+      }
+      return plan;
+    };
+    FakeBackend local("local", say(words(pieces), "local")), cloud("cloud", upstream);
+    const auto router = Router::create(local, &cloud, masking());
+    chat::Request request = ask("I am jane@example.com");
+    request.routing.escalate_after = 4;
+    const Answer answer = drain(**router->start(request));
+    EXPECT_EQ(answer.text, dies ? "Write to jane@example.com and wait "
+                                : "Write to jane@example.com and wait for jane@example.com.");
+    EXPECT_EQ(cloud.requests().size(), 1u);
+  }
+}
+
+TEST(Router, RulesKnowWhatWouldBeMasked) {
+  Policy policy = masking();
+  Rule rule;
+  rule.name = "masked stays";
+  rule.when.condition = Condition::kPrivacy;
+  rule.when.texts = {"masked"};
+  rule.use = Strategy::kLocalOnly;
+  policy.rules.push_back(rule);
+  Pair pair(words(kParis), upstream_words(kParis), policy);
+  chat::Request request = ask("I am jane@example.com");
+  request.routing.route = chat::Route::kUpstream;
+  EXPECT_EQ(pair.answer(request).reasons(), "gate.policy_local");
+  request.messages[0].content = "I am Jane";
+  EXPECT_EQ(pair.answer(request).reasons(), "gate.request_upstream");
+}
+
 TEST(Router, TokenIdsAndClosedDoorsStayLocal) {
   Policy policy;
-  policy.personal_data_stays_local = false;
+  policy.privacy.personal_data_stays_local = false;
   Pair pair(words(kParis, 0.01f), upstream_words(kParis), policy);
   chat::Request tokens;
   tokens.raw = true;

@@ -27,7 +27,7 @@ constexpr StrategyName kStrategies[] = {
 constexpr std::array<std::string_view, 7> kDays = {"mon", "tue", "wed", "thu", "fri", "sat", "sun"};
 constexpr std::array<std::string_view, 3> kNetworks = {"offline", "metered", "unmetered"};
 constexpr std::array<std::string_view, 2> kPowers = {"battery", "mains"};
-constexpr std::array<std::string_view, 4> kPrivacies = {"clean", "personal", "unjudged", "private"};
+constexpr std::array<std::string_view, 5> kPrivacies = {"clean", "masked", "personal", "unjudged", "private"};
 
 constexpr int kMinutesPerHour = 60;
 constexpr int kMinutesPerDay = 24 * kMinutesPerHour;
@@ -69,6 +69,8 @@ bool has_privacy(const std::vector<std::string>& texts, const RuleFacts& facts) 
       return holds(texts, "personal");
     case Privacy::kUnjudged:
       return holds(texts, "unjudged");
+    case Privacy::kMasked:
+      return holds(texts, "masked");
   }
   return false;
 }

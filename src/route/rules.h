@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "privacy/finding.h"
 
 namespace hedge::route {
 
@@ -42,12 +43,8 @@ struct ConditionKind {
 };
 std::span<const ConditionKind> condition_kinds();
 
-// What the detectors say about the texts of a request.
-enum class Privacy : uint8_t {
-  kClean,
-  kFound,     // personal data or a secret
-  kUnjudged,  // too long, not UTF-8, or token ids: nobody knows, so it counts as found
-};
+// What the privacy gate says about the texts of a request.
+using Privacy = privacy::Outcome;
 
 enum class Network : uint8_t { kOffline, kMetered, kUnmetered };
 std::string_view to_string(Network network);

@@ -155,7 +155,10 @@ bool read_facts(const std::vector<chat::Fact>& facts, RecordedSituation& out) {
   in.number("prompt_tokens", s.rule.prompt_tokens);
   s.load.prompt_tokens = s.rule.prompt_tokens;
   in.integer("answer_tokens_max", s.load.answer_tokens_max, -1, kCountMax);
-  in.integer("privacy", s.facts.privacy, 0, static_cast<double>(Privacy::kUnjudged));
+  constexpr int kOutcomes = static_cast<int>(Privacy::kMasked) + 1;
+  int outcome = 0;
+  in.integer("privacy", outcome, 0, kOutcomes);
+  s.facts.privacy = outcome < kOutcomes ? static_cast<Privacy>(outcome) : Privacy::kUnjudged;
   s.rule.privacy = s.facts.privacy;
   in.flag("private_session", s.facts.private_session);
   s.rule.private_session = s.facts.private_session;

@@ -114,6 +114,8 @@ void write_router(Writer& out, const route::Counters& router) {
               router.upstream_failed);
   out.counter("hedge_router_resumed_local_total", "Of these, finished by the local model.",
               router.resumed_local);
+  out.counter("hedge_router_sent_masked_total", "Answers for which a masked request went upstream.",
+              router.sent_masked);
   out.counter("hedge_router_kept_private_total", "Answers that a privacy gate kept here.",
               router.kept_private);
   out.gauge("hedge_router_upstream_tokens_today", "Upstream tokens used on this UTC day.",

@@ -225,7 +225,7 @@ class FakeUpstream : public upstream::OpenAiBackend {
  public:
   const chat::BackendInfo& info() const override { return info_; }
   chat::BackendState state() const override { return {}; }
-  Result<std::unique_ptr<chat::Stream>> start(const chat::Request&) override {
+  Result<std::unique_ptr<chat::Stream>> start(const chat::Outbound&) override {
     return make_error(ErrorCode::kInternal, "answers come from the backend");
   }
   upstream::Counters counters() const override { return {}; }

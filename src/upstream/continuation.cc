@@ -51,6 +51,13 @@ std::optional<std::string> answer_text(const Json& reply) {
   return text->get<std::string>();
 }
 
+chat::Request test_request() {
+  chat::Request request;
+  request.messages = test_conversation();
+  request.assistant_prefix = test_start();
+  return request;
+}
+
 std::vector<int32_t> ids_of(const Json& reply) {
   std::vector<int32_t> out;
   const Json* tokens = find(reply, "tokens");
@@ -129,8 +136,10 @@ std::optional<chat::Request> in_manner(Continuation how, const chat::Request& re
   return std::nullopt;
 }
 
-Detector::Detector(std::string model, std::optional<Rendered> local)
-    : model_(std::move(model)), local_(std::move(local)), step_(local_ ? Step::kTemplateIds : Step::kFlags) {}
+Detector::Detector(std::string model, const Renderer& renderer)
+    : model_(std::move(model)),
+      local_(renderer ? renderer(test_request()) : std::nullopt),
+      step_(local_ ? Step::kTemplateIds : Step::kFlags) {}
 
 std::optional<HttpRequest> Detector::next() const {
   Json body = {{"model", model_}};

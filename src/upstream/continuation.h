@@ -48,8 +48,8 @@ std::optional<chat::Request> in_manner(Continuation how, const chat::Request& re
 
 class Detector {
  public:
-  // `local`: the test conversation with its start as the local model reads it; none without a local model.
-  Detector(std::string model, std::optional<Rendered> local);
+  // `renderer`: as the local model reads the test conversation; null without a local model.
+  Detector(std::string model, const Renderer& renderer);
 
   // The next request; none when everything is known.
   std::optional<HttpRequest> next() const;

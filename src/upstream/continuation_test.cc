@@ -32,7 +32,7 @@ struct Run {
 };
 
 Run detect(const Endpoint& endpoint, std::optional<Rendered> rendered) {
-  Detector detector("m", std::move(rendered));
+  Detector detector("m", [&](const chat::Request&) { return rendered; });
   Run run;
   while (const auto request = detector.next()) {
     const Json body = Json::parse(request->body);

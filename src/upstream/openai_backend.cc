@@ -120,15 +120,15 @@ class HttpBackend final : public OpenAiBackend {
     return shared_.counters;
   }
 
-  Result<std::unique_ptr<chat::Stream>> start(const chat::Request& request) override {
+  Result<std::unique_ptr<chat::Stream>> start(const chat::Outbound& outbound) override {
     if (!is_network_up()) return no_network();
     {
       std::lock_guard lock(mutex_);
       HEDGE_TRY(admit());
     }
-    HEDGE_TRY_SET(Plan its_plan, plan(request));
+    HEDGE_TRY_SET(Letter letter, write(outbound));
     auto mailbox = std::make_shared<Mailbox>();
-    auto transfer = std::make_unique<Transfer>(endpoint_, request, std::move(its_plan), mailbox,
+    auto transfer = std::make_unique<Transfer>(endpoint_, outbound, std::move(letter), mailbox,
                                                [this](const Transfer& ended) { settle(ended); });
     {
       std::lock_guard lock(mutex_);
@@ -185,19 +185,15 @@ class HttpBackend final : public OpenAiBackend {
   static bool continues(const chat::Request& request) { return !request.raw && !turn_start(request).empty(); }
 
   // The request as it is to be sent, by what is known of the endpoint.
-  Result<Plan> plan(const chat::Request& request) const {
-    Plan out;
+  Result<Letter> write(const chat::Outbound& outbound) const {
+    WireOptions wire;
+    Continuation how = Continuation::kPrefix;
     {
       std::lock_guard lock(mutex_);
-      out.wire = shared_.wire;
-      if (continues(request) && shared_.found) out.how = shared_.found->how;
+      wire = shared_.wire;
+      if (continues(outbound.request()) && shared_.found) how = shared_.found->how;
     }
-    std::optional<chat::Request> sent = in_manner(out.how, request, renderer_);
-    if (!sent) out.how = Continuation::kPrefix;
-    out.sent = sent ? *std::move(sent) : request;
-    out.wire.token_prompts = out.how == Continuation::kTokens;
-    HEDGE_TRY_SET(out.http, endpoint_.dialect->encode(out.sent, endpoint_.model, out.wire));
-    return out;
+    return Letter::write(endpoint_, outbound, how, renderer_, wire);
   }
 
   // Under the lock: whether one more request may begin.
@@ -236,10 +232,10 @@ class HttpBackend final : public OpenAiBackend {
     end_test();
     for (auto& transfer : transfers_) {
       transfer->fail(make_error(ErrorCode::kUnavailable, "shut down"));
-      libcurl().multi_remove_handle(multi_.get(), transfer->easy());
+      transfer->exchange().close(multi_.get());
     }
     transfers_.clear();
-    end_probe();
+    probe_.close(multi_.get());
   }
 
   // False when the backend is to stop.
@@ -276,64 +272,40 @@ class HttpBackend final : public OpenAiBackend {
     }
     if (detector_) return true;
     if (SteadyClock::now() < test_again_at_) return false;
-    chat::Request test;
-    test.messages = test_conversation();
-    test.assistant_prefix = test_start();
-    detector_.emplace(endpoint_.model, renderer_ ? renderer_(test) : std::nullopt);
+    detector_.emplace(endpoint_.model, renderer_);
     test_next();
     return detector_.has_value();
   }
 
   void test_next() {
-    end_exchange();
-    const std::optional<HttpRequest> next = detector_->next();
-    if (next) {
-      test_http_ = *next;
-      test_reply_.clear();
-      test_.reset(libcurl().easy_init());
-    }
-    if (!test_) return end_test();
-    CURL* easy = test_.get();
-    test_headers_ = make_headers(endpoint_, true);
-    apply_common(easy, endpoint_, test_http_.path);
-    libcurl().easy_setopt(easy, CURLOPT_HTTPHEADER, test_headers_.get());
-    libcurl().easy_setopt(easy, CURLOPT_POST, 1L);
-    libcurl().easy_setopt(easy, CURLOPT_POSTFIELDS, test_http_.body.c_str());
-    libcurl().easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(test_http_.body.size()));
-    libcurl().easy_setopt(easy, CURLOPT_TIMEOUT_MS,
-                          static_cast<long>(std::min(kTestTimeout, endpoint_.first_token_timeout).count()));
-    libcurl().easy_setopt(
-        easy, CURLOPT_WRITEFUNCTION, +[](char* data, size_t size, size_t count, void* self) -> size_t {
-          auto& reply = *static_cast<std::string*>(self);
-          if (reply.size() + size * count > kTestReplyBytesMax) return CURL_WRITEFUNC_ERROR;
-          reply.append(data, size * count);
-          return size * count;
-        });
-    libcurl().easy_setopt(easy, CURLOPT_WRITEDATA, &test_reply_);
-    if (libcurl().multi_add_handle(multi_.get(), easy) != CURLM_OK) {
-      test_.reset();
+    test_.close(multi_.get());
+    test_letter_ = Letter::test(*detector_);
+    if (!test_letter_) return end_test();
+    test_reply_.clear();
+    const Receiver receiver{+[](char* data, size_t size, size_t count, void* self) -> size_t {
+                              auto& reply = *static_cast<std::string*>(self);
+                              if (reply.size() + size * count > kTestReplyBytesMax)
+                                return CURL_WRITEFUNC_ERROR;
+                              reply.append(data, size * count);
+                              return size * count;
+                            },
+                            nullptr, &test_reply_};
+    const Milliseconds timeout = std::min(kTestTimeout, endpoint_.first_token_timeout);
+    if (!test_.open(endpoint_, *test_letter_, receiver, timeout).ok() || !test_.send(multi_.get()).ok())
       end_test();
-    }
   }
 
   void finish_exchange(CURLcode code) {
     long status = 0;
-    libcurl().easy_getinfo(test_.get(), CURLINFO_RESPONSE_CODE, &status);
-    count_connections(test_.get());
+    libcurl().easy_getinfo(test_.easy(), CURLINFO_RESPONSE_CODE, &status);
+    count_connections(test_.easy());
     detector_->take(code == CURLE_OK ? static_cast<int>(status) : 0, test_reply_);
     test_next();
   }
 
-  void end_exchange() {
-    if (!test_) return;
-    libcurl().multi_remove_handle(multi_.get(), test_.get());
-    test_.reset();
-    test_headers_.reset();
-  }
-
   // Books what was found and lets those that waited go.
   void end_test() {
-    end_exchange();
+    test_.close(multi_.get());
     if (!detector_) return;
     const std::optional<Detector::Found> found = detector_->found();
     detector_.reset();
@@ -348,7 +320,8 @@ class HttpBackend final : public OpenAiBackend {
         transfer->drop();
         continue;
       }
-      if (Result<Plan> anew = plan(transfer->request()); anew.ok()) transfer->replan(std::move(anew).value());
+      if (Result<Letter> anew = write(transfer->outbound()); anew.ok())
+        transfer->rewrite(std::move(anew).value());
       open(*transfer);
       transfers_.push_back(std::move(transfer));
     }
@@ -360,12 +333,9 @@ class HttpBackend final : public OpenAiBackend {
       std::lock_guard lock(mutex_);
       expect = shared_.expect(transfer.request());
     }
-    const Status opened = transfer.open(expect);
-    if (!opened.ok()) {
-      transfer.fail(opened.error());
-    } else if (libcurl().multi_add_handle(multi_.get(), transfer.easy()) != CURLM_OK) {
-      transfer.fail(make_error(ErrorCode::kInternal, "libcurl: the handle was not taken"));
-    }
+    Status opened = transfer.open(expect);
+    if (opened.ok()) opened = transfer.exchange().send(multi_.get());
+    if (!opened.ok()) transfer.fail(opened.error());
   }
 
   void handle_messages() {
@@ -374,11 +344,11 @@ class HttpBackend final : public OpenAiBackend {
       if (message->msg != CURLMSG_DONE) continue;
       CURL* easy = message->easy_handle;
       const CURLcode code = message->data.result;  // `message` dies with the removal below
-      if (easy == test_.get()) {
+      if (easy == test_.easy()) {
         finish_exchange(code);
         continue;
       }
-      if (easy == probe_.get()) {
+      if (easy == probe_.easy()) {
         finish_probe(code);
         continue;
       }
@@ -386,7 +356,7 @@ class HttpBackend final : public OpenAiBackend {
                                    [&](const auto& t) { return t->easy() == easy; });
       if (at == transfers_.end()) continue;
       count_connections(easy);
-      libcurl().multi_remove_handle(multi_.get(), easy);
+      (*at)->exchange().stop(multi_.get());
       if ((*at)->on_complete(code)) {
         open(**at);
       } else {
@@ -410,7 +380,7 @@ class HttpBackend final : public OpenAiBackend {
       if (overdue) transfer->on_deadline();
       if (transfer->ended() && (overdue || !transfer->lingers())) {
         count_connections(transfer->easy());
-        libcurl().multi_remove_handle(multi_.get(), transfer->easy());  // closes its connection
+        transfer->exchange().close(multi_.get());  // closes its connection
         return true;
       }
       next = std::min(next, transfer->deadline());
@@ -460,18 +430,10 @@ class HttpBackend final : public OpenAiBackend {
     const Deadline now = SteadyClock::now();
     if (shared_.breaker.probe_at() > now) return shared_.breaker.probe_at();
     shared_.breaker.probe_started();
-    probe_.reset(libcurl().easy_init());
-    CURL* easy = probe_.get();
-    if (easy != nullptr) {
-      probe_headers_ = make_headers(endpoint_, false);
-      apply_common(easy, endpoint_, endpoint_.dialect->probe_path);
-      libcurl().easy_setopt(easy, CURLOPT_HTTPHEADER, probe_headers_.get());
-      libcurl().easy_setopt(easy, CURLOPT_TIMEOUT_MS,
-                            static_cast<long>((endpoint_.connect_timeout + kProbeTimeout).count()));
-      libcurl().easy_setopt(
-          easy, CURLOPT_WRITEFUNCTION, +[](char*, size_t size, size_t count, void*) { return size * count; });
-    }
-    if (easy == nullptr || libcurl().multi_add_handle(multi_.get(), easy) != CURLM_OK) {
+    const Receiver discard{+[](char*, size_t size, size_t count, void*) { return size * count; }};
+    if (!probe_.open(endpoint_, probe_letter_, discard, endpoint_.connect_timeout + kProbeTimeout).ok() ||
+        !probe_.send(multi_.get()).ok()) {
+      probe_.close(multi_.get());
       shared_.breaker.probe_failed(now);
       return shared_.breaker.probe_at();
     }
@@ -482,22 +444,15 @@ class HttpBackend final : public OpenAiBackend {
   // or broken.
   void finish_probe(CURLcode code) {
     long status = 0;
-    libcurl().easy_getinfo(probe_.get(), CURLINFO_RESPONSE_CODE, &status);
-    count_connections(probe_.get());
-    end_probe();
+    libcurl().easy_getinfo(probe_.easy(), CURLINFO_RESPONSE_CODE, &status);
+    count_connections(probe_.easy());
+    probe_.close(multi_.get());
     std::lock_guard lock(mutex_);
     if (code == CURLE_OK && status >= 200 && status < 500 && status != 408 && status != 429) {
       shared_.breaker.probe_succeeded();
     } else {
       shared_.breaker.probe_failed(SteadyClock::now());
     }
-  }
-
-  void end_probe() {
-    if (!probe_) return;
-    libcurl().multi_remove_handle(multi_.get(), probe_.get());
-    probe_.reset();
-    probe_headers_.reset();
   }
 
   void wait_until(Deadline deadline) {
@@ -523,16 +478,15 @@ class HttpBackend final : public OpenAiBackend {
   std::vector<std::unique_ptr<Transfer>> transfers_;  // network thread
   // Network thread: finding out how the endpoint continues, and who waits for it.
   std::optional<Detector> detector_;
-  HttpRequest test_http_;
+  std::optional<Letter> test_letter_;
   std::string test_reply_;
-  HeaderList test_headers_;
-  EasyHandle test_;  // null when no test request is under way
+  Exchange test_;  // open while a test request is under way
   Deadline test_again_at_{};
   Deadline route_check_at_{};
   bool network_down_ = false;  // while answers are ended because of it
   std::vector<std::unique_ptr<Transfer>> waiting_;
-  HeaderList probe_headers_;  // network thread
-  EasyHandle probe_;          // network thread; null when none is running
+  const Letter probe_letter_ = Letter::probe(endpoint_);
+  Exchange probe_;  // network thread; open while a probe is running
   std::thread thread_;
 };
 

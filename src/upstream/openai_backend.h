@@ -1,4 +1,4 @@
-// An OpenAI-compatible endpoint (cloud provider, llama-server, vLLM, another Hedge) as a chat::Backend, over
+// An OpenAI-compatible endpoint (cloud provider, llama-server, vLLM, another Hedge) as a chat::Upstream, over
 // one libcurl multi handle on a thread of its own: connections are reused, answers are streamed, every wait
 // has a deadline.
 #pragma once
@@ -9,7 +9,7 @@
 #include <string>
 
 #include "base/result.h"
-#include "chat/backend.h"
+#include "chat/outbound.h"
 #include "upstream/rendered.h"
 
 namespace hedge::upstream {
@@ -54,7 +54,7 @@ struct Counters {
 // deadline that passed at the endpoint is kUnavailable, since kTimeout from next() means "nothing yet".
 // kUnsupported is an endpoint that began the answer anew where it was to continue one (align.h). Text that
 // came before an error stands. Streams may outlive the backend; they end in kUnavailable then.
-class OpenAiBackend : public chat::Backend {
+class OpenAiBackend : public chat::Upstream {
  public:
   // Checks the options (URL, key source); sends nothing to the network until the first request. `network_up`
   // says whether any route leads beyond this machine (the system's own tables, unless a test has others);

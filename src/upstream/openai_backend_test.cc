@@ -14,6 +14,7 @@
 #include "base/utf8.h"
 #include "tests/support/scripted_upstream.h"
 #include "upstream/align.h"
+#include "upstream/test_util.h"
 
 namespace hedge::upstream {
 namespace {
@@ -102,7 +103,7 @@ Outcome read_all(chat::Stream& stream) {
 }
 
 Outcome ask(OpenAiBackend& backend, const chat::Request& request) {
-  auto stream = backend.start(request);
+  auto stream = backend.start(cleared(request));
   EXPECT_TRUE(stream.ok());
   if (!stream.ok()) return {{}, std::nullopt, stream.error(), 0};
   return read_all(**stream);
@@ -280,7 +281,8 @@ TEST(Continuing, ThoseThatWaitForTheTestCanBeCancelledAndShutDown) {
   slow.after = -1;
   upstream.set_script(slow);
   auto backend = finding_out(upstream);
-  auto one = backend->start(say(kAnswer, kBegun)), two = backend->start(say(kAnswer, kBegun));
+  auto one = backend->start(cleared(say(kAnswer, kBegun))),
+       two = backend->start(cleared(say(kAnswer, kBegun)));
   ASSERT_TRUE(one.ok() && two.ok());
   EXPECT_TRUE(eventually([&] { return upstream.seen().size() == 1; }));
   (*one)->cancel();
@@ -307,7 +309,7 @@ TEST(Network, WithoutARouteNothingIsTried) {
   auto backend = OpenAiBackend::create(options_for(upstream), [&] { return up.load(); });
   ASSERT_TRUE(backend.ok());
   EXPECT_EQ((*backend)->state().unavailable_reason, "no_network");
-  auto refused = (*backend)->start(say(kAnswer));
+  auto refused = (*backend)->start(cleared(say(kAnswer)));
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().code, ErrorCode::kUnavailable);
   EXPECT_EQ(upstream.connections(), 0u);
@@ -327,7 +329,7 @@ TEST(Network, ALossEndsRunningAnswersWithinAQuarterOfASecond) {
   options.breaker_failures = 1;
   auto backend = OpenAiBackend::create(options, [&] { return up.load(); });
   ASSERT_TRUE(backend.ok());
-  auto stream = (*backend)->start(say(kAnswer));
+  auto stream = (*backend)->start(cleared(say(kAnswer)));
   ASSERT_TRUE(stream.ok());
   std::string text;
   while (text != "alpha bravo") {
@@ -598,7 +600,7 @@ TEST(Upstream, CancelFreesTheConnectionAndWakesTheConsumer) {
   Options options = options_for(upstream);
   options.gap_timeout_ms = options.first_token_timeout_ms = 60'000;
   const auto backend = backend_for(options);
-  auto stream = backend->start(say(kAnswer));
+  auto stream = backend->start(cleared(say(kAnswer)));
   ASSERT_TRUE(stream.ok());
   int deltas = 0;
   while (deltas < 2) {
@@ -627,7 +629,7 @@ TEST(Upstream, DroppingAStreamFreesTheConnection) {
   script.after = -1;
   upstream.set_script(script);
   const auto backend = backend_for(options_for(upstream));
-  auto stream = backend->start(say(kAnswer));
+  auto stream = backend->start(cleared(say(kAnswer)));
   ASSERT_TRUE(stream.ok());
   EXPECT_TRUE(eventually([&] { return upstream.seen().size() == 1; }));
   std::move(stream).value().reset();
@@ -652,7 +654,7 @@ TEST(Upstream, ASlowConsumerHoldsBackTheEndpointAndLosesNothing) {
   const auto backend = backend_for(options);
   std::string answer = "begin";
   for (int i = 0; i < 5000; ++i) answer += " w" + std::to_string(i);
-  auto stream = backend->start(say(answer));
+  auto stream = backend->start(cleared(say(answer)));
   ASSERT_TRUE(stream.ok());
   auto first = (*stream)->next(deadline_after(kLong));
   ASSERT_TRUE(first.ok());
@@ -682,14 +684,15 @@ TEST(Upstream, InFlightLimit) {
   options.in_flight_max = 2;
   options.first_token_timeout_ms = 60'000;
   const auto backend = backend_for(options);
-  auto a = backend->start(say(kAnswer)), b = backend->start(say(kAnswer)), c = backend->start(say(kAnswer));
+  auto a = backend->start(cleared(say(kAnswer))), b = backend->start(cleared(say(kAnswer))),
+       c = backend->start(cleared(say(kAnswer)));
   EXPECT_TRUE(a.ok() && b.ok());
   ASSERT_FALSE(c.ok());
   EXPECT_EQ(c.error().code, ErrorCode::kExhausted);
   EXPECT_GT(c.error().retry_after_ms, 0);
   (*a)->cancel();
   EXPECT_TRUE(eventually([&] { return backend->state().active == 1; }));
-  EXPECT_TRUE(backend->start(say(kAnswer)).ok());
+  EXPECT_TRUE(backend->start(cleared(say(kAnswer))).ok());
 }
 
 TEST(Upstream, BreakerOpensAndTheProbeClosesIt) {
@@ -712,7 +715,7 @@ TEST(Upstream, BreakerOpensAndTheProbeClosesIt) {
   EXPECT_FALSE(backend->state().available);
   EXPECT_EQ(backend->state().unavailable_reason, "breaker_open");
   const auto begin = SteadyClock::now();
-  const auto refused = backend->start(say(kAnswer));
+  const auto refused = backend->start(cleared(say(kAnswer)));
   EXPECT_LT(seconds_since(begin), 1.0);  // does not try to connect
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().code, ErrorCode::kUnavailable);
@@ -761,7 +764,7 @@ TEST(Upstream, StreamsOutliveTheirBackend) {
   Options options = options_for(upstream);
   options.gap_timeout_ms = 60'000;
   auto backend = backend_for(options);
-  auto stream = backend->start(say(kAnswer));
+  auto stream = backend->start(cleared(say(kAnswer)));
   ASSERT_TRUE(stream.ok());
   backend.reset();
   const Outcome out = read_all(**stream);

@@ -26,7 +26,8 @@ struct Runner {
 
 class TierStream final : public chat::Stream {
  public:
-  TierStream(Backends tiers, const chat::Request& request) : tiers_(std::move(tiers)), request_(request) {}
+  TierStream(Backends tiers, const chat::Outbound& outbound)
+      : tiers_(std::move(tiers)), outbound_(outbound) {}
   ~TierStream() override { cancel(); }
 
   // Starts the next tier that takes the request.
@@ -35,7 +36,7 @@ class TierStream final : public chat::Stream {
     while (next_tier_ < tiers_->size()) {
       const Tier& tier = (*tiers_)[next_tier_++];
       if (next_tier_ < tiers_->size() && !tier.backend->state().available) continue;
-      auto stream = tier.backend->start(request_);
+      auto stream = tier.backend->start(outbound_);
       if (!stream.ok()) {
         if (!chat::another_may_answer(stream.error().code)) return stream.error();
         last = stream.error();
@@ -132,7 +133,7 @@ class TierStream final : public chat::Stream {
   }
 
   const Backends tiers_;
-  const chat::Request request_;
+  const chat::Outbound outbound_;
   size_t next_tier_ = 0;
   Deadline race_at_ = kNoDeadline;
   bool decided_ = false;
@@ -180,8 +181,8 @@ class Tiers final : public OpenAiBackend {
     return sum;
   }
 
-  Result<std::unique_ptr<chat::Stream>> start(const chat::Request& request) override {
-    auto stream = std::make_unique<TierStream>(tiers_, request);
+  Result<std::unique_ptr<chat::Stream>> start(const chat::Outbound& outbound) override {
+    auto stream = std::make_unique<TierStream>(tiers_, outbound);
     HEDGE_TRY(stream->start_next());
     return std::unique_ptr<chat::Stream>(std::move(stream));
   }

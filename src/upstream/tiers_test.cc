@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "tests/support/scripted_upstream.h"
+#include "upstream/test_util.h"
 
 namespace hedge::upstream {
 namespace {
@@ -48,9 +49,9 @@ struct Outcome {
   std::optional<Error> error;
 };
 
-Outcome ask(chat::Backend& backend) {
+Outcome ask(chat::Upstream& backend) {
   Outcome out;
-  auto stream = backend.start(say());
+  auto stream = backend.start(cleared(say()));
   if (!stream.ok()) {
     out.error = stream.error();
     return out;
@@ -166,7 +167,7 @@ TEST(Tiers, CancelEndsARace) {
   fog.set_script(slow);
   cloud.set_script(slow);
   const auto backend = two(tier("fog", fog, 10), tier("cloud", cloud));
-  auto stream = backend->start(say());
+  auto stream = backend->start(cleared(say()));
   ASSERT_TRUE(stream.ok());
   const auto first = (*stream)->next(deadline_after(Milliseconds(100)));
   (*stream)->cancel();

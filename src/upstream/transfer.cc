@@ -29,78 +29,26 @@ std::string_view trimmed(std::string_view text) {
 
 }  // namespace
 
-void apply_common(CURL* easy, const Endpoint& endpoint, const std::string& path) {
-  libcurl().easy_setopt(easy, CURLOPT_URL, (endpoint.base_url + path).c_str());
-  libcurl().easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-  libcurl().easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);  // a redirect would carry prompt and key elsewhere
-  // One answer per connection at a time: a stream that is paused for a slow consumer then holds back nobody
-  // else.
-  libcurl().easy_setopt(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
-  libcurl().easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-  libcurl().easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
-  libcurl().easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-  libcurl().easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-  libcurl().easy_setopt(easy, CURLOPT_QUICK_EXIT,
-                        1L);  // a name look-up in progress does not hold up a cancel
-  libcurl().easy_setopt(easy, CURLOPT_USERAGENT, "hedge");
-  if (!endpoint.ca_file.empty()) {
-    libcurl().easy_setopt(easy, CURLOPT_CAINFO, endpoint.ca_file.c_str());
-    libcurl().easy_setopt(easy, CURLOPT_CAPATH, nullptr);  // these and no others
-  }
-  libcurl().easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(endpoint.connect_timeout.count()));
-}
-
-HeaderList make_headers(const Endpoint& endpoint, bool with_body, const chat::Way& way) {
-  curl_slist* list = libcurl().slist_append(nullptr, "Accept: text/event-stream, application/json");
-  if (with_body) {
-    list = libcurl().slist_append(list, "Content-Type: application/json");
-    list = libcurl().slist_append(list, "Expect:");  // no round trip before a long body
-  }
-  if (!endpoint.key.empty())
-    list = libcurl().slist_append(list, endpoint.dialect->auth_header(endpoint.key).c_str());
-  if (!way.path.empty()) {  // for an upstream that is a Hedge; others ignore them
-    list = libcurl().slist_append(list, ("x-hedge-path: " + way.path).c_str());
-    list =
-        libcurl().slist_append(list, fmt::format("x-hedge-hops: {}", std::max(0, way.hops_left - 1)).c_str());
-  }
-  return HeaderList(list);
-}
-
-Transfer::Transfer(const Endpoint& endpoint, chat::Request request, Plan plan,
+Transfer::Transfer(const Endpoint& endpoint, const chat::Outbound& outbound, Letter letter,
                    std::shared_ptr<Mailbox> mailbox, std::function<void(const Transfer&)> on_end)
     : endpoint_(endpoint),
-      request_(std::move(request)),
+      outbound_(outbound),
       mailbox_(std::move(mailbox)),
       on_end_(std::move(on_end)),
       started_at_(SteadyClock::now()),
-      plan_(std::move(plan)) {}
+      letter_(std::move(letter)) {}
 
 Status Transfer::open(Expect expect) {
   ++tries_;
-  easy_.reset(libcurl().easy_init());
-  if (!easy_) return make_error(ErrorCode::kInternal, "libcurl: no handle");
-  headers_ = make_headers(endpoint_, true, request_.way);
-  const bool exact = plan_.how == Continuation::kTokens || plan_.how == Continuation::kRaw;
+  const bool exact = how() == Continuation::kTokens || how() == Continuation::kRaw;
   reader_.emplace(*endpoint_.dialect,
-                  ReplyReader::Options{endpoint_.name, endpoint_.model, turn_start(request_), expect,
-                                       request_.stop, kAnswerTextBytesMax, exact});
+                  ReplyReader::Options{endpoint_.name, endpoint_.model, turn_start(request()), expect,
+                                       request().stop, kAnswerTextBytesMax, exact});
   head_over_ = false;
   status_ = 0;
   reply_headers_.clear();
   refusal_.reset();
-  CURL* easy = easy_.get();
-  apply_common(easy, endpoint_, plan_.http.path);
-  libcurl().easy_setopt(easy, CURLOPT_HTTPHEADER, headers_.get());
-  libcurl().easy_setopt(easy, CURLOPT_POST, 1L);
-  libcurl().easy_setopt(easy, CURLOPT_POSTFIELDS,
-                        plan_.http.body.c_str());  // not copied: plan_ outlives the handle's use
-  libcurl().easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(plan_.http.body.size()));
-  libcurl().easy_setopt(easy, CURLOPT_HEADERFUNCTION, &Transfer::on_header);
-  libcurl().easy_setopt(easy, CURLOPT_HEADERDATA, this);
-  libcurl().easy_setopt(easy, CURLOPT_WRITEFUNCTION, &Transfer::on_write);
-  libcurl().easy_setopt(easy, CURLOPT_WRITEDATA, this);
-  libcurl().easy_setopt(easy, CURLOPT_PRIVATE, this);
-  return {};
+  return exchange_.open(endpoint_, letter_, {&Transfer::on_write, &Transfer::on_header, this});
 }
 
 size_t Transfer::on_header(char* data, size_t size, size_t count, void* self) {
@@ -188,7 +136,7 @@ void Transfer::make_progress(Deadline now) {
   if (!backlog_.empty()) return;
   progress_at_ = now;  // the pause was ours, not the endpoint's
   if (!std::exchange(paused_, false)) return;
-  libcurl().easy_pause(easy_.get(), CURLPAUSE_CONT);  // may call take_body at once
+  libcurl().easy_pause(easy(), CURLPAUSE_CONT);  // may call take_body at once
   if (refusal_) end(*std::exchange(refusal_, std::nullopt));
   if (done_) end(*std::exchange(done_, std::nullopt));
 }
@@ -224,11 +172,9 @@ bool Transfer::on_complete(CURLcode code) {
   std::vector<chat::Event> events;
   Status status = code == CURLE_OK ? reader_->on_end(events) : reader_->on_cut(transport_error(code), events);
   if (!status.ok() && code == CURLE_OK && tries_ < kTriesMax) {
-    if (const auto next = endpoint_.dialect->plainer(plan_.wire, reader_->reply())) {
-      Result<HttpRequest> http = endpoint_.dialect->encode(plan_.sent, endpoint_.model, *next);
-      if (http.ok() && http->body != plan_.http.body) {
-        plan_.wire = *next;
-        plan_.http = std::move(http).value();
+    if (const auto next = endpoint_.dialect->plainer(letter_.wire(), reader_->reply())) {
+      if (std::optional<Letter> plainer = letter_.with(endpoint_, *next)) {
+        letter_ = *std::move(plainer);
         return true;
       }
     }
@@ -282,7 +228,7 @@ Error Transfer::transport_error(CURLcode code) const {
     return make_error(ErrorCode::kUnavailable, std::move(detail));
   };
   long os_error = 0;
-  libcurl().easy_getinfo(easy_.get(), CURLINFO_OS_ERRNO, &os_error);
+  libcurl().easy_getinfo(easy(), CURLINFO_OS_ERRNO, &os_error);
   switch (static_cast<int>(code)) {
     case CURLE_OPERATION_TIMEDOUT:
       return unavailable(fmt::format("connect: expected a connection to {} within {} ms, got none",

@@ -1,5 +1,5 @@
-// One request on the wire: a libcurl easy handle, the reader of its answer, and the mailbox the answer goes
-// to. Network thread only. Private to the module.
+// One request on the wire: its exchange, the reader of its answer, and the mailbox the answer goes to.
+// Network thread only. Private to the module.
 #pragma once
 
 #include <functional>
@@ -11,26 +11,12 @@
 
 #include "base/clock.h"
 #include "base/result.h"
-#include "chat/request.h"
-#include "upstream/dialects/dialect.h"
-#include "upstream/libcurl.h"
+#include "chat/outbound.h"
 #include "upstream/mailbox.h"
 #include "upstream/reply.h"
+#include "upstream/wire.h"
 
 namespace hedge::upstream {
-
-// What all requests to one endpoint share. Outlives every transfer.
-struct Endpoint {
-  const Dialect* dialect = nullptr;
-  std::string name;
-  std::string base_url;
-  std::string model;
-  std::string key;      // empty: none
-  std::string ca_file;  // empty: the system's
-  Milliseconds connect_timeout{};
-  Milliseconds first_token_timeout{};
-  Milliseconds gap_timeout{};
-};
 
 // After the endpoint has said why it stopped, so long may usage and the end of the stream take; and after the
 // end of the stream, so long may the connection take to become reusable.
@@ -41,36 +27,20 @@ inline constexpr size_t kResponseBytesMax = 512u << 20;
 // A probe asks for a list of models; the time for it comes on top of that for the connection.
 inline constexpr Milliseconds kProbeTimeout{2000};
 
-struct EasyCleanup {
-  void operator()(CURL* easy) const { libcurl().easy_cleanup(easy); }
-};
-struct SlistCleanup {
-  void operator()(curl_slist* list) const { libcurl().slist_free_all(list); }
-};
-using EasyHandle = std::unique_ptr<CURL, EasyCleanup>;
-using HeaderList = std::unique_ptr<curl_slist, SlistCleanup>;
-
-// A request as it goes to the endpoint.
-struct Plan {
-  Continuation how = Continuation::kPrefix;
-  chat::Request sent;  // the request, written anew for that manner
-  WireOptions wire;
-  HttpRequest http;
-};
-
 class Transfer {
  public:
   // `on_end` is called once, before the consumer can see the end: what it books is true for whoever has seen
   // it.
-  Transfer(const Endpoint& endpoint, chat::Request request, Plan plan, std::shared_ptr<Mailbox> mailbox,
-           std::function<void(const Transfer&)> on_end);
+  Transfer(const Endpoint& endpoint, const chat::Outbound& outbound, Letter letter,
+           std::shared_ptr<Mailbox> mailbox, std::function<void(const Transfer&)> on_end);
 
   // Before open(): another manner, found out since.
-  void replan(Plan plan) { plan_ = std::move(plan); }
-  Continuation how() const { return plan_.how; }
+  void rewrite(Letter letter) { letter_ = std::move(letter); }
+  Continuation how() const { return letter_.how(); }
   // Makes the handle for the first or the next try. kInternal when libcurl gives none.
   Status open(Expect expect);
-  CURL* easy() const { return easy_.get(); }
+  Exchange& exchange() { return exchange_; }
+  CURL* easy() const { return exchange_.easy(); }
   Mailbox& mailbox() { return *mailbox_; }
 
   // The consumer has gone and the answer was not complete.
@@ -94,8 +64,9 @@ class Transfer {
   bool lingers() const { return ended_ && !dropped_ && !error_ && reader_ && reader_->end_seen(); }
   bool cancelled() const { return dropped_; }
   const std::optional<Error>& error() const { return error_; }
-  const WireOptions& wire() const { return plan_.wire; }
-  const chat::Request& request() const { return request_; }
+  const WireOptions& wire() const { return letter_.wire(); }
+  const chat::Outbound& outbound() const { return outbound_; }
+  const chat::Request& request() const { return outbound_.request(); }
   bool retried() const { return tries_ > 1; }
   size_t received_bytes() const { return received_bytes_; }
   const ReplyReader& reader() const { return *reader_; }
@@ -111,15 +82,14 @@ class Transfer {
   Error transport_error(CURLcode code) const;
 
   const Endpoint& endpoint_;
-  const chat::Request request_;
+  const chat::Outbound outbound_;
   const std::shared_ptr<Mailbox> mailbox_;
   const std::function<void(const Transfer&)> on_end_;
   const Deadline started_at_;
-  Plan plan_;
+  Letter letter_;
   int tries_ = 0;
 
-  EasyHandle easy_;
-  HeaderList headers_;
+  Exchange exchange_;
   std::optional<ReplyReader> reader_;
   bool head_over_ = false;
   int status_ = 0;
@@ -137,9 +107,5 @@ class Transfer {
   Deadline progress_at_{};
   size_t received_bytes_ = 0;  // of the bodies of all tries
 };
-
-// The settings that every handle to the endpoint has, requests and probes.
-void apply_common(CURL* easy, const Endpoint& endpoint, const std::string& path);
-HeaderList make_headers(const Endpoint& endpoint, bool with_body, const chat::Way& way = {});
 
 }  // namespace hedge::upstream

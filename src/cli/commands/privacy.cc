@@ -10,8 +10,10 @@
 #include <nlohmann/json.hpp>
 
 #include "base/utf8.h"
+#include "cli/options.h"
 #include "cli/terminal.h"
 #include "os/file.h"
+#include "privacy/policy.h"
 #include "privacy/scan.h"
 
 namespace hedge::cli {
@@ -39,16 +41,18 @@ With --json every line of standard input is an object {"text": "..."} and gives 
 Examples:
   echo 'My name is Jane Roe, card 4111 1111 1111 1111' | hedge privacy scan
   jq -c '{text: .prompt}' prompts.jsonl | hedge privacy scan --json
-  hedge privacy scan --types EMAIL_ADDRESS,CREDIT_CARD < letter.txt)";
+  hedge privacy scan --types EMAIL_ADDRESS,CREDIT_CARD --min-score 0.5 < letter.txt)";
 
 struct ScanOptions {
   bool as_json = false;
   std::vector<std::string> types;  // empty: all
+  double score_min = 0;
 };
 
-bool wanted(const ScanOptions& options, std::string_view type) {
-  return options.types.empty() ||
-         std::find(options.types.begin(), options.types.end(), type) != options.types.end();
+bool wanted(const ScanOptions& options, const privacy::Span& span) {
+  return span.score >= options.score_min &&
+         (options.types.empty() ||
+          std::find(options.types.begin(), options.types.end(), span.type) != options.types.end());
 }
 
 Result<std::string> text_of_line(std::string_view line, size_t number) {
@@ -69,7 +73,7 @@ int scan_lines(const ScanOptions& options) {
     json spans = json::array();
     CodePoints points(text);
     for (const privacy::Span& span : scanner.scan(text)) {
-      if (!wanted(options, span.type)) continue;
+      if (!wanted(options, span)) continue;
       const size_t start = points.at(span.begin);
       const size_t end = points.at(span.end);
       spans.push_back({{"type", span.type},
@@ -88,7 +92,7 @@ int scan_text(const ScanOptions& options) {
   privacy::Scanner scanner;
   CodePoints points(text);
   for (const privacy::Span& span : scanner.scan(text)) {
-    if (!wanted(options, span.type)) continue;
+    if (!wanted(options, span)) continue;
     const size_t start = points.at(span.begin);
     const size_t end = points.at(span.end);
     fmt::print("{:<17} {:>6} {:>6}  {:.2f}  {}\n", span.type, start, end, span.score,
@@ -170,12 +174,14 @@ void add_privacy_scan(CLI::App& privacy, Action& chosen) {
   CLI::App* command = privacy.add_subcommand("scan", "List the personal data in a text");
   command->footer(kScanFooter);
   command->add_flag("--json", options->as_json, "Read lines of {\"text\"} and write lines of {\"spans\"}");
-  std::vector<std::string> types;
-  for (const std::string_view type : privacy::all_types()) types.emplace_back(type);
+  const std::vector<std::string> types(std::begin(privacy::kClassTypes), std::end(privacy::kClassTypes));
   command->add_option("--types", options->types, "Only these, separated by commas")
       ->type_name("TYPE")
       ->delimiter(',')
       ->check(CLI::IsMember(types));
+  command->add_option("--min-score", options->score_min, "Leave out what is less certain")
+      ->type_name("X")
+      ->transform(in_range(0.0, 1.0));
   command->callback([options, &chosen] {
     chosen = [options] { return options->as_json ? scan_lines(*options) : scan_text(*options); };
   });

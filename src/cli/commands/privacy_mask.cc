@@ -98,6 +98,8 @@ Result<json> read_object(std::string_view line, size_t number) {
 Status mask(const Options& options) {
   privacy::Scanner scanner;
   privacy::PlaceholderTable table;
+  privacy::TypeSet set = options.types.empty() ? privacy::kAllTypes : 0;
+  for (const std::string& type : options.types) set |= privacy::set_of(type);
   if (!options.map.empty() && os::file_exists(options.map)) HEDGE_TRY(read_map_file(options.map, table));
   std::string out;
   if (options.as_json) {
@@ -108,14 +110,14 @@ Status mask(const Options& options) {
                           fmt::format("standard input, line {}: expected no \"map\" yet, got one", number));
       privacy::PlaceholderTable own;
       privacy::PlaceholderTable& used = options.map.empty() ? own : table;
-      object["text"] = privacy::Masker(scanner, used, options.types).mask(object["text"].get<std::string>());
+      object["text"] = privacy::Masker(scanner, used, set).mask(object["text"].get<std::string>());
       if (options.map.empty()) object["map"] = map_of(own);
       out += object.dump() + "\n";
       return {};
     }));
   } else {
     HEDGE_TRY_SET(const std::string text, read_text());
-    out = privacy::Masker(scanner, table, options.types).mask(text);
+    out = privacy::Masker(scanner, table, set).mask(text);
   }
   if (!options.map.empty())
     HEDGE_TRY(os::write_file_atomic(options.map, map_of(table).dump(2) + "\n", kPrivateMode));
@@ -172,8 +174,7 @@ void add_privacy_mask(CLI::App& privacy, Action& chosen) {
   command
       ->add_option("--map", options->map, "Where placeholders and values are kept; an old one is continued")
       ->type_name("FILE");
-  std::vector<std::string> types;
-  for (const std::string_view type : privacy::all_types()) types.emplace_back(type);
+  const std::vector<std::string> types(std::begin(privacy::kClassTypes), std::end(privacy::kClassTypes));
   command->add_option("--types", options->types, "Only these, separated by commas")
       ->type_name("TYPE")
       ->delimiter(',')

@@ -51,7 +51,7 @@ ones that the server recorded (--data-dir, else the home of Hedge), or guesses w
 // The server's own way: gates, rule, formula.
 struct Explained {
   route::Situation situation;
-  route::PrivacyFinding finding;
+  privacy::Finding finding;
   route::Plan plan;
   bool speeds_recorded = false;
 };
@@ -71,13 +71,14 @@ Explained explain(const Options& options, const Settings& settings, const chat::
                   const std::optional<route::Speeds>& speeds) {
   Explained out;
   const route::Environment environment = make_environment(settings.policy);
-  out.finding = route::judge_privacy(request);
-  out.situation = route::situation_of(request, out.finding.privacy);
+  out.finding =
+      privacy::OutboundGate(settings.policy.privacy, route::classes_of(settings.policy)).judge(request);
+  out.situation = route::situation_of(request, out.finding.outcome);
   out.situation.facts.has_upstream = options.assume_upstream || !settings.upstream.base_url.empty();
   out.situation.facts.upstream_available = out.situation.facts.has_upstream;
   out.situation.rule.device = environment.device();
   out.situation.gain.value = settings.policy.gain_prior;
-  if (environment.gain && out.finding.privacy == route::Privacy::kClean)
+  if (environment.gain && out.finding.outcome == route::Privacy::kClean)
     out.situation.gain = environment.gain(request);
   if (options.gain_given) out.situation.gain = {options.gain, "--gain"};
   out.speeds_recorded = speeds.has_value();
@@ -142,6 +143,8 @@ void print_text(const Explained& e) {
   fmt::print(
       "gate       {}{}\n", plan.gate->name,
       plan.gate->is_privacy && !e.finding.detail.empty() ? " (" + printable(e.finding.detail) + ")" : "");
+  if (e.finding.outcome == route::Privacy::kMasked)
+    fmt::print("privacy    would leave masked: {}\n", printable(e.finding.detail));
   fmt::print("rule       {}\n", plan.rule == nullptr ? "none applies" : printable(plan.rule->name));
   fmt::print("strategy   {}\n", route::to_string(plan.strategy));
   fmt::print(

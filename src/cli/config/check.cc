@@ -174,7 +174,22 @@ Status check_upstreams(const Settings& settings) {
 
 }  // namespace
 
+Status check_privacy(const Settings& settings) {
+  const privacy::Classes& classes = settings.policy.privacy.classes;
+  for (size_t i = 0; i < privacy::kTypeCount; ++i) {
+    if (const Status valid = privacy::check_type_word(classes.types[i]); !valid.ok())
+      return wrong_value(settings, "privacy", std::string(privacy::kClassKeys[i]), valid.error().detail);
+  }
+  for (size_t i = 0; i < privacy::kFieldCount; ++i) {
+    if (const Status valid = privacy::check_field_word(classes.fields[i]); !valid.ok())
+      return wrong_value(settings, "privacy.fields", std::string(privacy::kFieldKeys[i]),
+                         valid.error().detail);
+  }
+  return {};
+}
+
 Status check_policy(const Settings& settings) {
+  HEDGE_TRY(check_privacy(settings));
   if (route::parse_strategy(settings.policy.use)) return {};
   return wrong_value(
       settings, "policy", "use",

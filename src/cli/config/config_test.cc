@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "cli/config/check.h"
 #include "cli/test_util.h"
 
 namespace hedge::cli {
@@ -126,9 +127,12 @@ TEST(Config, EveryFieldOfTheOptionsHasAKey) {
   // The keys come from environment variables or files; two more keys are not the server's.
   EXPECT_EQ(keys["server"], boost::pfr::tuple_size_v<server::Options> - 2 + 4);
   EXPECT_EQ(keys["upstream"], boost::pfr::tuple_size_v<upstream::Options> + 2);  // and its prices
-  // Without `confidence`, `prompt`, `rules` and `tenants`; of `prices` all but the upstream's two.
+  // Without `confidence`, `prompt`, `rules` and `tenants`; of `prices` all but the upstream's two, of
+  // `privacy` its two gates.
   EXPECT_EQ(keys["policy"],
-            boost::pfr::tuple_size_v<route::Policy> - 5 + boost::pfr::tuple_size_v<route::Prices> - 2);
+            boost::pfr::tuple_size_v<route::Policy> - 6 + boost::pfr::tuple_size_v<route::Prices> - 2 + 2);
+  EXPECT_EQ(keys["privacy"], boost::pfr::tuple_size_v<privacy::Policy> - 3 + privacy::kTypeCount);
+  EXPECT_EQ(keys["privacy.fields"], privacy::kFieldCount);
   EXPECT_EQ(keys["policy.prompt"], boost::pfr::tuple_size_v<route::PromptRule>);
   EXPECT_EQ(keys["policy.confidence"], boost::pfr::tuple_size_v<route::Confidence>);
 }
@@ -273,6 +277,63 @@ TEST(Config, WrongRulesSayWhereAndWhatIsRight) {
   EXPECT_THAT(error_of("[tenants.office]\nkey = 'secret'\n"), HasSubstr("unknown key 'key'"));
   EXPECT_THAT(error_of("[tenants.'a b']\nkey_env = 'X'\n"), HasSubstr("expected a name of"));
   EXPECT_THAT(error_of("tenants = 1\n"), HasSubstr("'tenants' must be tables"));
+}
+
+constexpr const char* kPrivacy = R"([privacy]
+email_address = "mask"
+tenants_may_loosen = true
+[privacy.fields]
+tool = "local"
+[tenants.office]
+key_env = "OFFICE_KEY"
+[tenants.office.privacy]
+person = "local"
+[tenants.office.privacy.fields]
+system = "mask"
+)";
+
+TEST(Config, ClassesOfPersonalDataAreReadAndWritten) {
+  Settings settings;
+  const Status status = apply_config(kPrivacy, "hedge.toml", settings);
+  ASSERT_TRUE(status.ok()) << status.error().detail;
+  const privacy::Policy& policy = settings.policy.privacy;
+  EXPECT_EQ(policy.classes.types[privacy::type_index("EMAIL_ADDRESS")], "mask");
+  EXPECT_EQ(policy.classes.types[privacy::type_index("PERSON")], "allow");
+  EXPECT_EQ(policy.classes.fields[static_cast<size_t>(privacy::Field::kTool)], "local");
+  EXPECT_TRUE(policy.tenants_may_loosen);
+  const privacy::Classes& office = settings.policy.tenants.at(0).privacy;
+  EXPECT_EQ(office.types[privacy::type_index("PERSON")], "local");
+  EXPECT_EQ(office.types[privacy::type_index("EMAIL_ADDRESS")], "");
+  EXPECT_EQ(office.fields[static_cast<size_t>(privacy::Field::kSystem)], "mask");
+  EXPECT_TRUE(check_policy(settings).ok());
+
+  const std::string text = config_text(settings);
+  Settings again;
+  const Status read = apply_config(text, "written", again);
+  ASSERT_TRUE(read.ok()) << read.error().detail;
+  EXPECT_EQ(config_text(again), text);
+  EXPECT_EQ(again.policy.tenants.at(0).privacy.types, office.types);
+}
+
+TEST(Config, WrongClassesSayWhereAndWhatIsRight) {
+  const auto checked = [](const std::string& text) {
+    Settings settings;
+    const Status read = apply_config(text, "hedge.toml", settings);
+    if (!read.ok()) return read.error().detail;
+    const Status valid = check_policy(settings);
+    return valid.ok() ? "" : valid.error().detail;
+  };
+  EXPECT_EQ(checked("[privacy]\nperson = 'hide'\n"),
+            "hedge.toml:2: 'person' in [privacy]: expected allow, mask or local, got 'hide'");
+  EXPECT_EQ(checked("[privacy.fields]\ntool = 'allow'\n"),
+            "hedge.toml:2: 'tool' in [privacy.fields]: expected types, mask or local, got 'allow'");
+  EXPECT_THAT(checked("[privacy]\npersons = 'mask'\n"), HasSubstr("did you mean 'person'?"));
+  const std::string tenant = "[tenants.a]\nkey_env = 'X'\n";
+  EXPECT_EQ(checked(tenant + "privacy.person = 'hide'\n"),
+            "hedge.toml:3: [tenants.a.privacy]: 'person': expected allow, mask or local, got 'hide'");
+  EXPECT_THAT(checked(tenant + "privacy.persons = 'mask'\n"), HasSubstr("did you mean 'person'?"));
+  EXPECT_THAT(checked(tenant + "privacy.fields.tools = 'mask'\n"), HasSubstr("did you mean 'tool'?"));
+  EXPECT_THAT(checked(tenant + "privacy = 'mask'\n"), HasSubstr("expected a table"));
 }
 
 TEST(Config, FilesThatAreAbsentAreAnError) {

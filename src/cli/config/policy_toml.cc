@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <iterator>
+#include <span>
 #include <vector>
 
 #include "cli/names.h"
@@ -240,6 +243,48 @@ std::string when_text(const When& when) {
   return {};
 }
 
+// Words by keys; `check` says which may stand there.
+template <size_t kCount>
+Status read_words(const Place& place, const toml::table& table, const std::string_view (&keys)[kCount],
+                  Status (*check)(std::string_view), std::array<std::string, kCount>& out) {
+  for (const auto& [key, node] : table) {
+    if (node.is_table()) continue;
+    const auto found = std::find(std::begin(keys), std::end(keys), key.str());
+    if (found == std::end(keys))
+      return place.unknown(key, std::vector<std::string>(std::begin(keys), std::end(keys)));
+    HEDGE_TRY_SET(std::string word, place.text(*found, node));
+    if (const Status valid = check(word); !valid.ok())
+      return place.at(node, fmt::format("'{}': {}", *found, valid.error().detail));
+    out[static_cast<size_t>(found - std::begin(keys))] = std::move(word);
+  }
+  return {};
+}
+
+// [tenants.NAME.privacy] and its [fields].
+Status read_classes(std::string_view where, const std::string& tenant, const toml::node& node,
+                    privacy::Classes& out) {
+  const Place place(where, fmt::format("[tenants.{}.privacy]", tenant));
+  const toml::table* table = node.as_table();
+  if (table == nullptr)
+    return place.at(node, fmt::format("expected a table, got {}", toml_type_name(node.type())));
+  for (const auto& [key, inner] : *table) {
+    if (!inner.is_table()) continue;
+    const Place fields(where, fmt::format("[tenants.{}.privacy.fields]", tenant));
+    if (key.str() != "fields") return place.unknown(key, {"fields"});
+    HEDGE_TRY(
+        read_words(fields, *inner.as_table(), privacy::kFieldKeys, privacy::check_field_word, out.fields));
+  }
+  return read_words(place, *table, privacy::kClassKeys, privacy::check_type_word, out.types);
+}
+
+std::string words_text(std::span<const std::string_view> keys, std::span<const std::string> words) {
+  std::string out;
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (!words[i].empty()) out += fmt::format("{} = \"{}\"\n", keys[i], words[i]);
+  }
+  return out;
+}
+
 bool valid_tenant_name(std::string_view name) {
   return !name.empty() && name.size() <= 64 && std::all_of(name.begin(), name.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
@@ -272,9 +317,11 @@ Status read_tenant(std::string_view where, const toml::key& name, const toml::no
                     place.number("upstream_money_per_day", value, 0, kMoneyMax));
     } else if (field.str() == "use") {
       HEDGE_TRY_SET(tenant.use, place.strategy(value));
+    } else if (field.str() == "privacy") {
+      HEDGE_TRY(read_classes(where, tenant.name, value, tenant.privacy));
     } else {
-      return place.unknown(
-          field, {"key_env", "key_file", "upstream_tokens_per_day", "upstream_money_per_day", "use"});
+      return place.unknown(field, {"key_env", "key_file", "upstream_tokens_per_day", "upstream_money_per_day",
+                                   "use", "privacy"});
     }
   }
   if (key.key_env.empty() == key.key_file.empty())
@@ -354,6 +401,10 @@ std::string tenants_text(const Settings& settings) {
     if (tenant.upstream_money_per_day > 0)
       out += fmt::format("upstream_money_per_day = {}\n", tenant.upstream_money_per_day);
     if (tenant.use) out += fmt::format("use = \"{}\"\n", route::to_string(*tenant.use));
+    if (const std::string words = words_text(privacy::kClassKeys, tenant.privacy.types); !words.empty())
+      out += fmt::format("[tenants.{}.privacy]\n{}", toml_quoted(tenant.name), words);
+    if (const std::string words = words_text(privacy::kFieldKeys, tenant.privacy.fields); !words.empty())
+      out += fmt::format("[tenants.{}.privacy.fields]\n{}", toml_quoted(tenant.name), words);
   }
   return out;
 }

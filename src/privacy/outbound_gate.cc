@@ -1,0 +1,147 @@
+#include "privacy/outbound_gate.h"
+
+#include <algorithm>
+#include <exception>
+
+#include <fmt/format.h>
+
+#include "privacy/request_texts.h"
+
+namespace hedge::privacy {
+namespace {
+
+// Every value is looked for in every text: a GiB takes a few tenths of a second.
+constexpr size_t kSearchBytesMax = size_t{1} << 30;
+
+Passage stays(Outcome outcome, std::string detail) {
+  Passage out;
+  out.finding = {outcome, std::move(detail)};
+  return out;
+}
+
+// "EMAIL_ADDRESS 1, PERSON 2": how many values of each type the table holds.
+std::string counts_of(const PlaceholderTable& table) {
+  std::map<std::string_view, int> counts;
+  for (const PlaceholderTable::Entry& entry : table.entries()) {
+    const std::string_view name = entry.placeholder;
+    ++counts[name.substr(1, name.rfind('_') - 1)];
+  }
+  std::string out;
+  for (const auto& [type, count] : counts)
+    out += fmt::format("{}{} {}", out.empty() ? "" : ", ", type, count);
+  return out;
+}
+
+}  // namespace
+
+OutboundGate::OutboundGate(Policy policy, const Tenants& tenants, ScanHooks hooks)
+    : policy_(std::move(policy)), hooks_(hooks), device_(policy_, nullptr) {
+  for (const auto& [name, classes] : tenants) tenants_.emplace(name, Rules(policy_, &classes));
+}
+
+const Rules& OutboundGate::rules_of(std::string_view tenant) const {
+  const auto found = tenants_.find(tenant);
+  return found == tenants_.end() ? device_ : found->second;
+}
+
+Finding OutboundGate::judge(const chat::Request& request) const {
+  return judge_request(request, rules_of(request.routing.tenant), policy_, hooks_);
+}
+
+Judged OutboundGate::judge(std::shared_ptr<const chat::Request> request) const {
+  Finding finding = judge(*request);
+  return {std::move(request), std::move(finding)};
+}
+
+Passage OutboundGate::pass(const Judged& judged, const Leg& leg) const try {
+  const chat::Request& asked = judged.request();
+  const Rules& rules = rules_of(asked.routing.tenant);
+  if (asked.routing.private_session && policy_.private_sessions_stay_local)
+    return stays(Outcome::kFound, "private session");
+  Finding finding = judged.finding();
+  if (policy_.personal_data_stays_local && leg.prefix != asked.assistant_prefix) {
+    // The local model's text is new, and goes on from what was said.
+    chat::Request fresh;
+    fresh.assistant_prefix = leg.prefix;
+    const Finding said = judge_request(fresh, rules, policy_, hooks_);
+    if (said.outcome != Outcome::kClean && finding.outcome != Outcome::kFound &&
+        finding.outcome != Outcome::kUnjudged)
+      finding = said;
+  }
+  if (policy_.personal_data_stays_local &&
+      (finding.outcome == Outcome::kFound || finding.outcome == Outcome::kUnjudged))
+    return stays(finding.outcome, finding.detail);
+
+  chat::Request request = asked;
+  request.assistant_prefix = leg.prefix;
+  request.assistant_prefix_tokens.assign(leg.prefix_tokens.begin(), leg.prefix_tokens.end());
+  request.max_tokens = leg.max_tokens;
+  request.want_confidence = request.heal_prefix = false;  // an upstream has neither
+  request.states_every = 0;
+  request.routing.escalate_after.reset();
+  if (policy_.personal_data_stays_local && finding.outcome == Outcome::kMasked)
+    return mask(std::move(request), rules);
+  Passage out;
+  out.outbound.reset(new chat::Outbound(std::move(request)));
+  return out;
+} catch (const std::exception&) {  // memory, above all
+  return stays(Outcome::kUnjudged, "the scan failed");
+}
+
+Passage OutboundGate::pass(const chat::Request& request) const {
+  return pass(judge(std::make_shared<const chat::Request>(request)),
+              {request.assistant_prefix, request.assistant_prefix_tokens, request.max_tokens});
+}
+
+// Numbers the values in the order of the conversation, so that one that goes on has them masked as before.
+Passage OutboundGate::mask(chat::Request request, const Rules& rules) const {
+  thread_local Scanner scanner;
+  auto table = std::make_shared<PlaceholderTable>();
+  Masker masker(scanner, *table);
+  const auto rigid = [](std::string_view) {};
+  size_t bytes = 0;
+  each_text(
+      static_cast<const chat::Request&>(request),
+      [&](Field field, const std::string& text) {
+        masker.set_types(rules.masked(field));
+        masker.learn(text);
+        bytes += text.size();
+      },
+      rigid);
+  if (table->entries().size() > kSearchBytesMax / std::max<size_t>(bytes, 1))
+    return stays(Outcome::kUnjudged,
+                 fmt::format("expected fewer values in so long a text, got {}", table->entries().size()));
+  if (ends_inside_value(request.assistant_prefix, *table))
+    return stays(Outcome::kUnjudged, "the answer so far ends inside of a value");
+  const std::string prefix = request.assistant_prefix;
+  each_text(
+      request,
+      [&](Field field, std::string& text) {
+        masker.set_types(rules.masked(field));
+        text = masker.mask(text);
+      },
+      rigid);
+  if (request.assistant_prefix != prefix) request.assistant_prefix_tokens.clear();
+  if (const Finding left = judge_masked(request, *table, rules); left.outcome != Outcome::kClean)
+    return stays(left.outcome, "after masking: " + left.detail);
+  Passage out;
+  out.finding = {Outcome::kMasked, counts_of(*table)};
+  out.values = static_cast<int>(table->entries().size());
+  out.table = std::move(table);
+  out.outbound.reset(new chat::Outbound(std::move(request)));
+  return out;
+}
+
+// The second lock: no value of the table may stand in a masked text, and no detector may find anything. The
+// tagger is not asked again: it marks placeholders, too.
+Finding OutboundGate::judge_masked(const chat::Request& masked, const PlaceholderTable& table,
+                                   const Rules& rules) const {
+  bool held = false;
+  each_text(
+      masked, [&](Field, const std::string& text) { held = held || holds_value(text, table); },
+      [](std::string_view) {});
+  if (held) return {Outcome::kFound, "a value"};
+  return judge_request(masked, rules.strict(), policy_, hooks_);
+}
+
+}  // namespace hedge::privacy

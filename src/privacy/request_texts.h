@@ -1,0 +1,63 @@
+// The one list of what a request is made of. Each field is named here, and what it means for the gate: a
+// field that is added to chat::Request does not compile here until somebody has said whether it leaves.
+#pragma once
+
+#include <array>
+#include <charconv>
+#include <string>
+#include <string_view>
+
+#include "chat/request.h"
+#include "privacy/policy.h"
+
+namespace hedge::privacy {
+
+inline Field field_of(chat::Role role) {
+  switch (role) {
+    case chat::Role::kSystem:
+      return Field::kSystem;
+    case chat::Role::kUser:
+      return Field::kUser;
+    case chat::Role::kAssistant:
+      return Field::kAssistant;
+    case chat::Role::kTool:
+      return Field::kTool;
+  }
+  return Field::kUser;
+}
+
+// Calls `text(Field, std::string&)` for every text that leaves and may be masked, in the order of a
+// conversation, and `rigid(std::string_view)` for those that leave as they are. `Request` is chat::Request or
+// const chat::Request.
+template <typename Request, typename Text, typename Rigid>
+void each_text(Request& request, Text text, Rigid rigid) {
+  auto& [id, model, messages, prompt, prompt_tokens, raw, assistant_prefix, assistant_prefix_tokens,
+         heal_prefix, sampling, max_tokens, stop, ignore_eos, want_confidence, states_every, top_logprobs,
+         choices, routing, way] = request;
+  // Stay here: ids and the model's name as the client said it (an upstream is asked for its own), how it is
+  // to be answered here, and what it says of its routing (session, tags, tenant).
+  (void)id, (void)model, (void)raw, (void)heal_prefix, (void)want_confidence, (void)states_every,
+      (void)choices, (void)routing;
+  // Leave as small numbers or flags.
+  (void)max_tokens, (void)ignore_eos, (void)top_logprobs;
+  // Token ids cannot be judged: a prompt of them stays here, and those of the prefix are its text, which is
+  // judged; they are dropped where it is masked.
+  (void)prompt_tokens, (void)assistant_prefix_tokens;
+  for (auto& message : messages) {
+    auto& [role, content, name] = message;
+    text(field_of(role), content);
+    text(Field::kName, name);
+  }
+  text(Field::kUser, prompt);
+  text(Field::kAssistant, assistant_prefix);
+  for (auto& one : stop) text(Field::kStop, one);
+  // A number of any length, and a header that other Hedges read.
+  if (sampling.seed) {
+    std::array<char, 20> digits{};
+    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), *sampling.seed).ptr;
+    rigid(std::string_view(digits.data(), static_cast<size_t>(end - digits.data())));
+  }
+  rigid(std::string_view(way.path));
+}
+
+}  // namespace hedge::privacy

@@ -1,0 +1,49 @@
+#include "privacy/unmask_stream.h"
+
+#include <optional>
+#include <utility>
+#include <variant>
+
+namespace hedge::privacy {
+namespace {
+
+class UnmaskedStream final : public chat::Stream {
+ public:
+  UnmaskedStream(std::unique_ptr<chat::Stream> inner, std::shared_ptr<const PlaceholderTable> table)
+      : inner_(std::move(inner)), table_(std::move(table)), unmasker_(*table_) {}
+
+  Result<chat::Event> next(Deadline deadline) override {
+    if (last_) return *std::exchange(last_, std::nullopt);
+    Result<chat::Event> event = inner_->next(deadline);
+    if (!event.ok()) return event;  // what is held is no text of anybody's
+    if (auto* delta = std::get_if<chat::Delta>(&event.value())) {
+      delta->text = unmasker_.push(delta->text);
+      delta->tokens.clear();
+      delta->states.reset();
+    } else if (std::holds_alternative<chat::Done>(event.value())) {
+      unmasker_.drop_placeholder();
+      if (std::string rest = unmasker_.finish(); !rest.empty()) {
+        last_ = std::move(event).value();
+        return chat::Event(chat::Delta{std::move(rest), {}});
+      }
+    }
+    return event;
+  }
+
+  void cancel() override { inner_->cancel(); }
+
+ private:
+  const std::unique_ptr<chat::Stream> inner_;
+  const std::shared_ptr<const PlaceholderTable> table_;
+  Unmasker unmasker_;
+  std::optional<chat::Event> last_;  // Done, after the rest
+};
+
+}  // namespace
+
+std::unique_ptr<chat::Stream> unmasked(std::unique_ptr<chat::Stream> stream,
+                                       std::shared_ptr<const PlaceholderTable> table) {
+  return std::make_unique<UnmaskedStream>(std::move(stream), std::move(table));
+}
+
+}  // namespace hedge::privacy
