@@ -160,6 +160,28 @@ class Hybrid(unittest.TestCase):
                     self.assertTrue(any("personal" in reason for reason in answer.hedge["reasons"]), answer.hedge)
 
 
+class Masked(unittest.TestCase):
+    def test_values_stay_and_come_back(self):
+        """`[privacy] email_address = "mask"`: the request leaves, the address does not, from the start and in mid-answer."""
+        upstream, relay, device = start_pair(tail='[privacy]\nemail_address = "mask"\n')
+        secret, placeholder = "jane.roe@example.org", "EMAIL_ADDRESS_1"
+        messages = [{"role": "system", "content": f"You answer for {secret}."},
+                    {"role": "user", "content": f"Repeat this word for word: {secret} {secret} {secret}"}]
+        with upstream, device, contextlib.closing(relay):
+            for stream in (False, True):
+                for force in ({"route": "upstream"}, {"escalate_after": 3}):
+                    with self.subTest(stream=stream, **force):
+                        answer = device.chat(messages, max_tokens=40, ignore_eos=True, temperature=0, stream=stream,
+                                             hedge=force).check_whole()
+                        self.assertIn(UPSTREAM, answer.backends())
+                        self.assertNotIn(placeholder, answer.content)
+                        steps = device.get("/v1/hedge/decisions/" + answer.hedge["id"]).json["steps"]
+                        masked = [step for step in steps if step["what"] == "gate.masked"]
+                        self.assertEqual([step["detail"] for step in masked], ["EMAIL_ADDRESS 1"])
+            self.assertNotIn(b"jane", relay.sent())
+            self.assertIn(f"You answer for <{placeholder}>.".encode(), relay.sent())
+
+
 class UpstreamDies(unittest.TestCase):
     def test_in_mid_answer(self):
         """kill -9 of the upstream while it writes: the client's stream goes on and ends as it should."""
