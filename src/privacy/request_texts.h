@@ -1,5 +1,7 @@
 // The one list of what a request is made of. Each field is named here, and what it means for the gate: a
-// field that is added to chat::Request does not compile here until somebody has said whether it leaves.
+// field that is added to chat::Request does not compile here until somebody has said whether it leaves. JSON
+// (a tool's definition or arguments) is a text of Field::kTool, judged as it stands and by its strings;
+// placeholders need no escaping in it.
 #pragma once
 
 #include <array>

@@ -16,11 +16,16 @@ class UnmaskedStream final : public chat::Stream {
     if (last_) return *std::exchange(last_, std::nullopt);
     Result<chat::Event> event = inner_->next(deadline);
     if (!event.ok()) return event;  // what is held is no text of anybody's
+    // Every member is named: one that is added does not compile here until somebody has said whether a
+    // placeholder may stand in it. Texts of JSON (a tool's arguments) are unmasked with Escape::kJson.
     if (auto* delta = std::get_if<chat::Delta>(&event.value())) {
-      delta->text = unmasker_.push(delta->text);
-      delta->tokens.clear();
-      delta->states.reset();
-    } else if (std::holds_alternative<chat::Done>(event.value())) {
+      auto& [text, tokens, states] = *delta;
+      text = unmasker_.push(text);
+      tokens.clear();
+      states.reset();
+    } else if (auto* done = std::get_if<chat::Done>(&event.value())) {
+      const auto& [reason, usage, trace, states] = *done;  // numbers, and names out of another's trace
+      (void)reason, (void)usage, (void)trace, (void)states;
       unmasker_.drop_placeholder();
       if (std::string rest = unmasker_.finish(); !rest.empty()) {
         last_ = std::move(event).value();
