@@ -24,6 +24,11 @@ DOORS = {
     },
     # Sockets of our own that connect: none. The server only accepts.
     r"::connect\s*\(|\basync_connect\b|\basio::connect\b|\bsendto\s*\(|\bsendmsg\s*\(": {},
+    # libpq: what opens a connection to a database and writes to it.
+    r"\bconnectdbParams\b|\bsendQuery\w*\b|\bsendPrepare\b": {
+        "src/session/postgres.cc": "the store of sessions, where the operator put it on a server",
+        "src/session/libpq_list.inc": "names libpq's functions, calls none",
+    },
     # Other programs that could send.
     r"\bsystem\s*\(|\bpopen\s*\(|\bexecv\w*\s*\(|\bexecl\w*\s*\(|\bposix_spawn\w*\s*\(": {
         "src/cli/models/fetch_pypi.cc": "`hedge pull`: runs pip with a name of the list of models",

@@ -19,6 +19,7 @@ inline constexpr size_t kPromptsMax = 16;  // prompts of one /v1/completions cal
 inline constexpr size_t kAnswersMax = 32;  // prompts times n
 inline constexpr size_t kStopsMax = 16;
 inline constexpr size_t kStopBytesMax = 1024;
+inline constexpr size_t kToolsMax = 128;  // offered by a request, or called by a message
 inline constexpr size_t kTagsMax = 16;
 inline constexpr size_t kTagBytesMax = 64;
 inline constexpr int kTopLogprobsMax = 20;

@@ -1,6 +1,7 @@
 #include "api/hedge_api.h"
 
 #include "api/hedge_json.h"
+#include "api/openai_tools.h"
 
 namespace hedge::api {
 namespace {
@@ -69,11 +70,28 @@ std::string feedback_body(const std::string& decision, const std::string& signal
   return dump({{"decision", decision}, {"signal", signal}});
 }
 
+std::string sessions_body(const std::vector<SessionEntry>& sessions) {
+  OrderedJson list = OrderedJson::array();
+  for (const SessionEntry& session : sessions) {
+    list.push_back({{"id", session.id},
+                    {"tenant", session.tenant},
+                    {"private", session.is_private},
+                    {"created_ms", session.created_ms},
+                    {"turns", session.turns},
+                    {"upstream_tokens", session.upstream_tokens},
+                    {"upstream_cost", static_cast<double>(session.upstream_nanos) * 1e-9}});
+  }
+  return dump({{"sessions", std::move(list)}});
+}
+
 std::string session_body(const std::string& id, bool is_private, const std::vector<SessionTurn>& turns) {
   OrderedJson list = OrderedJson::array();
   for (const SessionTurn& turn : turns) {
     OrderedJson entry = {{"role", chat::to_string(turn.message.role)}, {"content", turn.message.content}};
     if (!turn.message.name.empty()) entry["name"] = turn.message.name;
+    if (!turn.message.tool_calls.empty())
+      entry["tool_calls"] = tool_calls_json(turn.message.tool_calls, false);
+    if (!turn.message.tool_call_id.empty()) entry["tool_call_id"] = turn.message.tool_call_id;
     if (!turn.segments.empty()) entry["segments"] = segments_json(turn.segments);
     if (!turn.decision.empty()) entry["decision"] = turn.decision;
     entry["created_ms"] = turn.created_ms;

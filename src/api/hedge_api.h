@@ -19,6 +19,18 @@ struct SessionTurn {
   int64_t created_ms = 0;
 };
 
+struct SessionEntry {
+  std::string id;
+  std::string tenant;
+  bool is_private = false;
+  int64_t created_ms = 0;
+  int64_t turns = 0;
+  int64_t upstream_tokens = 0;
+  int64_t upstream_nanos = 0;  // billionths of the prices' currency
+};
+// GET /v1/hedge/sessions: the newest first.
+std::string sessions_body(const std::vector<SessionEntry>& sessions);
+
 // GET /v1/hedge/decisions/ID: the hedge object with every step.
 std::string decision_body(const chat::Trace& trace);
 // GET /v1/hedge/sessions/ID

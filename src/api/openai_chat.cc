@@ -2,6 +2,7 @@
 #include "api/dialect.h"
 #include "api/openai_format.h"
 #include "api/openai_params.h"
+#include "api/openai_tools.h"
 
 namespace hedge::api {
 namespace {
@@ -26,7 +27,8 @@ Result<Call> parse(std::string_view body) {
   chat::Request request;
   read_common(reader, call, request);
   read_logprobs(reader, request);
-  reject_unsupported(reader);
+  read_tools(reader, request);
+  reject_unsupported(reader, /*takes_tools=*/true);
   read_conversation(json, reader, request);
   HEDGE_TRY(reader.status());
   expand_choices(call, {request});

@@ -6,6 +6,7 @@
 #include "api/json_reader.h"
 #include "api/json_text.h"
 #include "api/logprobs.h"
+#include "api/openai_tools.h"
 #include "base/utf8.h"
 
 namespace hedge::api {
@@ -22,6 +23,7 @@ struct Choice {
   LogprobQueue logprobs;
   OrderedJson logprobs_whole;  // only when the call does not stream
   chat::FinishReason reason = chat::FinishReason::kStop;
+  std::vector<chat::ToolCall> tool_calls;  // only when the call does not stream
   chat::Usage usage;
   chat::Trace trace;    // segments counted here until the router's own trace comes with Done
   std::string backend;  // who writes now
@@ -146,6 +148,7 @@ class OpenAiFormatter final : public Formatter {
     choice.done = true;
     choice.reason = done.reason;
     choice.usage = done.usage;
+    if (!stream_) choice.tool_calls = done.tool_calls;
     if (done.trace) choice.trace = *done.trace;
     // The trace knows what was generated; the segments told here add up to the whole text.
     if (!choice.echo.empty()) {
@@ -162,7 +165,11 @@ class OpenAiFormatter final : public Formatter {
     if (complete() && !include_usage_) add_totals(extra, false);
     const std::string reason = std::string("\"") + chat::to_string(done.reason) + "\"";
     const std::string delta = shape_ == OpenAiShape::kChat ? "{}" : "\"\"";
-    std::string out = chunk(index, delta, rest.empty() ? "null" : logprobs_text(index, rest), reason, extra);
+    std::string out;
+    if (!done.tool_calls.empty()) {
+      out = chunk(index, dump({{"tool_calls", tool_calls_json(done.tool_calls, true)}}), "null", "null", {});
+    }
+    out += chunk(index, delta, rest.empty() ? "null" : logprobs_text(index, rest), reason, extra);
     if (!complete()) return out;
     if (include_usage_) {
       OrderedJson last = OrderedJson::object();
@@ -196,6 +203,10 @@ class OpenAiFormatter final : public Formatter {
     OrderedJson out = {{"index", index}};
     if (shape_ == OpenAiShape::kChat) {
       out["message"] = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
+      if (!choice.tool_calls.empty()) {
+        if (choice.text.empty()) out["message"]["content"] = nullptr;
+        out["message"]["tool_calls"] = tool_calls_json(choice.tool_calls, false);
+      }
     } else {
       out["text"] = choice.text;
     }

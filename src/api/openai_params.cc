@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "api/openai_tools.h"
 #include "api/session_id.h"
 
 namespace hedge::api {
@@ -95,13 +96,16 @@ std::string type_names(std::string_view types) {
   return out;
 }
 
-// Null when the field is absent, or of another type, which the reader then knows.
+}  // namespace
+
 const Json* find_of_type(Reader& reader, const char* name, std::string_view types) {
   const Json* value = reader.ok() ? reader.find(name) : nullptr;
   if (value == nullptr || types.find(type_letter(*value)) != std::string_view::npos) return value;
   reader.fail(type_error(reader.field(name), type_names(types), *value));
   return nullptr;
 }
+
+namespace {
 
 void read_sampling(Reader& reader, chat::Sampling& sampling) {
   sampling.temperature_set = reader.number("temperature", sampling.temperature, 0, 100);
@@ -291,9 +295,10 @@ Result<chat::Message> read_message(const Json& message, const std::string& field
   Reader reader(message, path);
   reader.string("name", out.name);
   std::string ignored;
-  reader.string("tool_call_id", ignored);
+  reader.string("tool_call_id", out.tool_call_id);
   reader.string("refusal", ignored);
-  constexpr Ignored kCalls[] = {{"tool_calls", "a"}, {"function_call", "o"}, {"audio", "o"}};
+  HEDGE_TRY(read_tool_calls(reader, out));
+  constexpr Ignored kCalls[] = {{"function_call", "o"}, {"audio", "o"}};
   for (const Ignored& call : kCalls) {
     const Json* value = find_of_type(reader, call.name, call.types);
     if (value == nullptr || value->empty()) continue;
@@ -322,6 +327,11 @@ Status continue_last(const Json& body, chat::Request& request) {
   const bool says_generation = reader.boolean("add_generation_prompt", generation_prompt);
   HEDGE_TRY(reader.status());
   const bool assistant_last = request.messages.back().role == chat::Role::kAssistant;
+  if (!request.messages.back().tool_calls.empty()) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      "messages: expected the results of the last message's tool calls, got none",
+                      "messages");
+  }
   if (says_continue && continue_final && says_generation && generation_prompt) {
     return make_error(ErrorCode::kInvalidArgument,
                       "continue_final_message: true contradicts add_generation_prompt: true",
@@ -347,9 +357,15 @@ Status continue_last(const Json& body, chat::Request& request) {
 
 }  // namespace
 
-void reject_unsupported(Reader& reader) {
-  for (const Ignored& ignored : kIgnored) find_of_type(reader, ignored.name, ignored.types);
+void reject_unsupported(Reader& reader, bool takes_tools) {
+  const auto is_read = [&](std::string_view name) {
+    return takes_tools && (name == "tools" || name == "tool_choice" || name == "parallel_tool_calls");
+  };
+  for (const Ignored& ignored : kIgnored) {
+    if (!is_read(ignored.name)) find_of_type(reader, ignored.name, ignored.types);
+  }
   for (const Unsupported& unsupported : kUnsupported) {
+    if (is_read(unsupported.name)) continue;
     const Json* value = find_of_type(reader, unsupported.name, unsupported.types);
     if (value == nullptr) continue;
     const Json neutral = Json::parse(unsupported.neutral);

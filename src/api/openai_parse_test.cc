@@ -52,7 +52,7 @@ TEST(OpenAiParse, ReadsEveryChatField) {
   EXPECT_EQ(request.messages[0], (chat::Message{chat::Role::kSystem, "D", ""}));
   EXPECT_EQ(request.messages[1], (chat::Message{chat::Role::kUser, "A\nB", "bob"}));
   EXPECT_EQ(request.messages[2], (chat::Message{chat::Role::kAssistant, "", ""}));
-  EXPECT_EQ(request.messages[3], (chat::Message{chat::Role::kTool, "T", ""}));
+  EXPECT_EQ(request.messages[3], (chat::Message{chat::Role::kTool, "T", "", {}, "x"}));
   EXPECT_EQ(request.max_tokens, 7);
   EXPECT_EQ(request.sampling.temperature, 0.0f);
   EXPECT_TRUE(request.sampling.temperature_set);
@@ -152,8 +152,6 @@ TEST(OpenAiParse, IgnoresWhatChangesNothing) {
 
 TEST(OpenAiParse, RejectsWhatWouldChangeTheAnswer) {
   const std::pair<const char*, const char*> cases[] = {
-      {"tools", R"([{"type":"function","function":{"name":"f"}}])"},
-      {"tool_choice", R"("required")"},
       {"functions", R"([{"name":"f"}])"},
       {"response_format", R"({"type":"json_object"})"},
       {"response_format", R"({"type":"json_schema","json_schema":{}})"},
@@ -177,8 +175,9 @@ TEST(OpenAiParse, RejectsWhatWouldChangeTheAnswer) {
 
 TEST(OpenAiParse, SaysWhatIsSupportedInstead) {
   const std::pair<const char*, const char*> cases[] = {
-      {R"("tools":[{"type":"function"}])", "tools: not supported, except []"},
-      {R"("tool_choice":"required")", "tool_choice: not supported, except \"none\" or \"auto\""},
+      {R"("tools":[{"type":"function"}])",
+       R"(tools[0]: expected {"type":"function","function":{"name":...}})"},
+      {R"("tool_choice":"required")", "tool_choice: expected tools to choose from, got none"},
       {R"("response_format":{"type":"json_object"})",
        R"(response_format: not supported, except {"type":"text"})"},
       {R"("audio":{"voice":"alloy"})", "audio: not supported"},
@@ -322,7 +321,19 @@ TEST(OpenAiParse, BadChatBodies) {
       {R"({"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]})",
        "messages[0].content[0].type"},
       {R"({"messages":[{"role":"user","content":"x","name":5}]})", "messages[0].name"},
-      {R"({"messages":[{"role":"assistant","tool_calls":[{"id":"1"}]}]})", "messages[0].tool_calls"},
+      {R"({"messages":[{"role":"assistant","tool_calls":[{"id":"1"}]}]})",
+       "messages[0].tool_calls[0].function"},
+      {R"({"messages":[{"role":"assistant","tool_calls":[{"function":{"name":"f"}}]}]})",
+       "messages[0].tool_calls[0].id"},
+      {R"({"messages":[{"role":"assistant","tool_calls":[{"id":"1","type":"custom","function":{"name":"f"}}]}]})",
+       "messages[0].tool_calls[0].type"},
+      {R"({"messages":[{"role":"assistant","tool_calls":[{"id":"1","function":{"name":"f","arguments":{}}}]}]})",
+       "messages[0].tool_calls[0].function.arguments"},
+      {R"({"messages":[{"role":"user","content":"x","tool_calls":[{"id":"1","function":{"name":"f"}}]}]})",
+       "messages[0].tool_calls"},
+      {R"({"messages":[{"role":"assistant","tool_calls":[{"id":"1","function":{"name":"f"}}]}]})",
+       "messages"},
+      {R"({"messages":[{"role":"user","content":"x"}],"tools":[{}],"tool_choice":"auto"})", "tools[0]"},
       {R"({"messages":[{"role":"user","content":"x"}],"max_tokens":0})", "max_tokens"},
       {R"({"messages":[{"role":"user","content":"x"}],"max_tokens":-2})", "max_tokens"},
       {R"({"messages":[{"role":"user","content":"x"}],"max_tokens":99999999999})", "max_tokens"},

@@ -55,7 +55,7 @@ Result<Call> parse(std::string_view body) {
   read_common(reader, call, base);
   reader.integer("logprobs", base.top_logprobs, 0, kTopLogprobsMax);
   reader.boolean("echo", call.echo);
-  reject_unsupported(reader);
+  reject_unsupported(reader, /*takes_tools=*/false);
   HEDGE_TRY(reader.status());
   if (call.echo && base.top_logprobs >= 0) {
     return make_error(ErrorCode::kUnsupported, "echo: not supported together with logprobs", "echo");

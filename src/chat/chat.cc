@@ -36,6 +36,8 @@ const char* to_string(FinishReason reason) {
       return "length";
     case FinishReason::kContentFilter:
       return "content_filter";
+    case FinishReason::kToolCalls:
+      return "tool_calls";
   }
   return "stop";
 }

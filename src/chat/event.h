@@ -8,12 +8,13 @@
 #include <variant>
 #include <vector>
 
+#include "chat/request.h"
 #include "chat/trace.h"
 
 namespace hedge::chat {
 
-enum class FinishReason : uint8_t { kStop, kLength, kContentFilter };
-const char* to_string(FinishReason reason);  // "stop", "length", "content_filter"
+enum class FinishReason : uint8_t { kStop, kLength, kContentFilter, kToolCalls };
+const char* to_string(FinishReason reason);  // "stop", "length", "content_filter", "tool_calls"
 
 struct Usage {
   int prompt_tokens = 0;
@@ -77,6 +78,7 @@ struct Done {
   Usage usage;
   std::shared_ptr<const Trace> trace;      // set by the router; null from a plain backend
   std::shared_ptr<const States> states{};  // of the whole answer, with Request::states_every; else null
+  std::vector<ToolCall> tool_calls{};      // that the answer ends in, all of one backend
 };
 
 using Event = std::variant<Started, Delta, Switched, Done>;

@@ -12,10 +12,23 @@ namespace hedge::chat {
 enum class Role : uint8_t { kSystem, kUser, kAssistant, kTool };
 const char* to_string(Role role);
 
+// A tool that the assistant wants called. The client calls it and sends the result as a message of the role
+// tool.
+struct ToolCall {
+  std::string id;         // the result names it (Message::tool_call_id)
+  std::string name;       // of the function
+  std::string arguments;  // JSON as the model wrote it, valid or not
+  std::string extra{};    // what else the backend put there, a JSON object: its own state, read by it alone
+
+  bool operator==(const ToolCall&) const = default;
+};
+
 struct Message {
   Role role = Role::kUser;
-  std::string content;  // UTF-8
-  std::string name;     // optional participant or tool name
+  std::string content;                 // UTF-8
+  std::string name;                    // optional participant or tool name
+  std::vector<ToolCall> tool_calls{};  // of the assistant
+  std::string tool_call_id{};          // of a tool's result
 
   bool operator==(const Message&) const = default;
 };
@@ -48,6 +61,10 @@ struct Routing {
   std::optional<int> escalate_after;  // force the switch after N local tokens
   std::vector<std::string> tags;      // what the client says about the request, for the policy's rules
   std::string tenant;                 // whose key came with it; set by the server, never by the body
+  // The backend that began the tool loop in which the conversation stands, or whose state it carries: it
+  // alone may answer. Set by session/; empty: none is known.
+  std::string bound_to;
+  bool bound_by_state = false;  // its state, not the loop, is the reason
 };
 
 // The way of a request through several Hedges, each of which decides anew: none meets a request twice, and no
@@ -67,6 +84,10 @@ struct Request {
   std::string prompt;
   std::vector<int32_t> prompt_tokens;
   bool raw = false;  // true: `prompt` or `prompt_tokens`, no template
+
+  // The tools that the assistant may call and how it is to choose, JSON as the client sent it; empty: none.
+  std::string tools, tool_choice;
+  std::optional<bool> parallel_tool_calls;
 
   // The assistant's turn already begins with this text; the answer continues it and does not repeat it.
   std::string assistant_prefix;

@@ -1,8 +1,7 @@
 #include "cli/recorded_speeds.h"
 
 #include "base/clock.h"
-#include "cli/models/store.h"
-#include "os/file.h"
+#include "cli/session_store.h"
 #include "route/situation.h"
 
 namespace hedge::cli {
@@ -11,17 +10,6 @@ namespace {
 constexpr int64_t kWeekMs = 7LL * 24 * 60 * 60 * 1000;
 
 }  // namespace
-
-Result<std::unique_ptr<session::Store>> open_recorded(const Settings& settings) {
-  std::string folder = settings.data_dir;
-  if (folder.empty()) {
-    HEDGE_TRY_SET(const ModelStore models, ModelStore::from_environment());
-    folder = models.home();
-  }
-  const std::string path = folder + "/hedge.db";
-  if (!os::file_exists(path)) return std::unique_ptr<session::Store>();
-  return session::Store::open(path);
-}
 
 Result<std::optional<route::Speeds>> recorded_speeds(const Settings& settings) {
   HEDGE_TRY_SET(const std::unique_ptr<session::Store> store, open_recorded(settings));

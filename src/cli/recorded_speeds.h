@@ -1,18 +1,13 @@
 // The session database read for the commands of `hedge route`: it is never made, only read where it is.
 #pragma once
 
-#include <memory>
 #include <optional>
 
 #include "base/result.h"
 #include "cli/config/settings.h"
 #include "route/cost.h"
-#include "session/store.h"
 
 namespace hedge::cli {
-
-// Null where there is none yet.
-Result<std::unique_ptr<session::Store>> open_recorded(const Settings& settings);
 
 // The speeds that the newest decision of the last week was taken with; nothing where there is none.
 Result<std::optional<route::Speeds>> recorded_speeds(const Settings& settings);

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "cli/config/config.h"
 #include "cli/environment.h"
+#include "cli/session_store.h"
 #include "os/file.h"
 #include "upstream/tiers.h"
 
@@ -31,7 +32,7 @@ upstream::Renderer renderer_of(const engine::Engine& engine) {
   return [&engine](const chat::Request& request) -> std::optional<upstream::Rendered> {
     const bool continues =
         !request.messages.empty() && request.messages.back().role == chat::Role::kAssistant;
-    if (request.raw || continues) return std::nullopt;
+    if (request.raw || continues || !request.tools.empty()) return std::nullopt;  // tools are not rendered
     const text::PromptFormat& format = engine.prompt_format();
     const text::Tokenizer& tokenizer = engine.tokenizer();
     auto text = format.render(request.messages, "");
@@ -58,7 +59,7 @@ upstream::Renderer renderer_of(const engine::Engine& engine) {
 }  // namespace
 
 Result<std::unique_ptr<Stack>> build_stack(const Settings& settings, const std::string& model_path,
-                                           const std::string& database_path) {
+                                           const std::string& data_folder) {
   auto stack = std::make_unique<Stack>();
   // What is quick to refuse comes before what is slow to load.
   if (!settings.upstream.base_url.empty()) {
@@ -77,9 +78,8 @@ Result<std::unique_ptr<Stack>> build_stack(const Settings& settings, const std::
     if (!score.ok()) return wrong_value(settings, "policy.prompt", "weights", score.error().detail);
     stack->prompt_score = std::make_unique<route::PromptScore>(std::move(score).value());
   }
-  HEDGE_TRY_SET(stack->store, session::Store::open(database_path));
-  stack->learned =
-      std::make_unique<LearnedFile>(database_path.substr(0, database_path.rfind('/') + 1) + kLearnedFile);
+  HEDGE_TRY_SET(stack->store, session::Store::open(store_address(settings, data_folder)));
+  stack->learned = std::make_unique<LearnedFile>(data_folder + "/" + kLearnedFile);
   HEDGE_TRY(stack->learned->load());
   auto engine = engine::Engine::load(model_path, settings.engine);
   if (!engine.ok()) return located(settings, "model", std::move(engine).error());

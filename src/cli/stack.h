@@ -28,6 +28,6 @@ struct Stack {
 };
 
 Result<std::unique_ptr<Stack>> build_stack(const Settings& settings, const std::string& model_path,
-                                           const std::string& database_path);
+                                           const std::string& data_folder);
 
 }  // namespace hedge::cli

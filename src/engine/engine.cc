@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
 #include <deque>
 #include <filesystem>
 #include <mutex>
@@ -77,6 +78,7 @@ class EngineImpl final : public Engine {
     }
     Slots::Setup setup{kv_bytes, options_.slots, context_, chunk, nullptr, {}, &model_->team()};
     open_disk(layout, setup);
+    fingerprint_ = setup.fingerprint;
     HEDGE_TRY_SET(slots_, Slots::create(layout, std::move(setup)));
     if (slots_->tokens_max() < context_ && options_.warn) {
       options_.warn("the KV memory of " + std::to_string(kv_bytes >> 20) + " MiB holds " +
@@ -121,6 +123,21 @@ class EngineImpl final : public Engine {
     state.active = active_;
     state.queued = static_cast<int>(waiting_.size());
     return state;
+  }
+
+  std::optional<KvName> kv_name(std::span<const int32_t> tokens) const override {
+    if (fingerprint_ == PrefixKey{}) return std::nullopt;
+    const auto text = [](const PrefixKey& key) {
+      char digits[33];
+      std::snprintf(digits, sizeof(digits), "%016llx%016llx", static_cast<unsigned long long>(key.high),
+                    static_cast<unsigned long long>(key.low));
+      return std::string(digits);
+    };
+    PrefixKey key = fingerprint_;
+    size_t count = 0;
+    for (; count + kKvBlock <= tokens.size(); count += kKvBlock)
+      key = key_of(key, tokens.subspan(count, kKvBlock));
+    return KvName{text(fingerprint_), text(key), count};
   }
 
   Counters counters() const override {
@@ -702,6 +719,7 @@ class EngineImpl final : public Engine {
 
   // The engine thread's own.
   std::unique_ptr<Slots> slots_;
+  PrefixKey fingerprint_;  // of the disk tier; zero: none
   std::vector<std::unique_ptr<Sequence>> running_;
   std::unique_ptr<model::Forward> forward_;
   std::vector<model::Row> rows_;

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 
 #include "base/result.h"
@@ -73,6 +75,14 @@ class Engine : public chat::Backend {
   virtual const gguf::File& file() const = 0;
   virtual const model::Config& config() const = 0;
   virtual Counters counters() const = 0;
+
+  // By what name the prefix tree and its disk tier know the whole pages of a prompt, hexadecimal; none where
+  // no disk tier is open. Whoever has the same fingerprint and the pages goes on from them.
+  struct KvName {
+    std::string fingerprint, key;
+    size_t tokens = 0;
+  };
+  virtual std::optional<KvName> kv_name(std::span<const int32_t>) const { return std::nullopt; }
 };
 
 }  // namespace hedge::engine

@@ -98,6 +98,9 @@ void Judge::judge(Field field, std::string_view text) {
 void Judge::judge_rigid(std::string_view text) {
   if (text.empty() || !admit(text)) return;
   for (const Span& span : detect(text, asked_, work_.detect)) found_ |= set_of(span.type);
+  decode_base64(text, work_.base64, [this](std::string_view piece) {
+    for (const Span& span : detect(piece, asked_, work_.detect)) found_ |= set_of(span.type);
+  });
 }
 
 void Judge::judge_base64(std::string_view text) {

@@ -44,6 +44,20 @@ TEST(OutboundGate, LooksAtEveryTextThatCouldLeave) {
   request = user_says("hello");
   request.stop = {"\n", secret};
   EXPECT_EQ(judge(request).outcome, Outcome::kFound);
+  for (const char* json : {R"({"to":"jane\u0040example.com"})", R"({"card":4111111111111111})"}) {
+    request = user_says("hello");
+    request.messages.push_back({chat::Role::kAssistant, "", ""});
+    request.messages.back().tool_calls = {{"call_1", "f", json}};
+    EXPECT_EQ(judge(request).outcome, Outcome::kFound) << json;
+    request.messages.back().tool_calls = {{"call_1", "f", "{}", json}};
+    EXPECT_EQ(judge(request).outcome, Outcome::kFound) << json;
+    request = user_says("hello");
+    request.tools = json;
+    EXPECT_EQ(judge(request).outcome, Outcome::kFound) << json;
+  }
+  request = user_says("hello");
+  request.messages[0].tool_call_id = secret;
+  EXPECT_EQ(judge(request).outcome, Outcome::kFound);
   request = {};
   request.raw = true;
   request.prompt = "From: " + secret;
@@ -302,6 +316,40 @@ TEST(Mask, AllTextsAreMaskedWithTheSamePlaceholders) {
   EXPECT_EQ(sent.stop[1], "<EMAIL_ADDRESS_2>");
   for (size_t i = 0; i < request.messages.size(); ++i)
     EXPECT_EQ(unmask(sent.messages[i].content, *passage.table), request.messages[i].content);
+}
+
+TEST(Mask, WhatToolsAreCalledWithIsMaskedAndPutBack) {
+  const OutboundGate gate(with({{"EMAIL_ADDRESS", "mask"}}));
+  chat::Request request = user_says("Mail jane@example.com");
+  request.messages.push_back({chat::Role::kAssistant, "", ""});
+  request.messages[1].tool_calls = {{"call_1", "mail", R"({"to":"jane@example.com"})"}};
+  const Passage passage = gate.pass(request);
+  ASSERT_NE(passage.outbound, nullptr) << passage.finding.detail;
+  const chat::ToolCall& sent = passage.outbound->request().messages[1].tool_calls[0];
+  EXPECT_EQ(sent.arguments, R"({"to":"<EMAIL_ADDRESS_1>"})");
+  EXPECT_EQ(sent.id, "call_1");
+
+  class Answer final : public chat::Stream {
+   public:
+    Result<chat::Event> next(Deadline) override {
+      chat::Done done;
+      done.reason = chat::FinishReason::kToolCalls;
+      done.tool_calls = {{"call_2", "mail", R"({"to":"<EMAIL_ADDRESS_1>"})"}};
+      return chat::Event(std::move(done));
+    }
+    void cancel() override {}
+  };
+  const auto stream = unmasked(std::make_unique<Answer>(), passage.table);
+  const auto event = stream->next(kNoDeadline);
+  ASSERT_TRUE(event.ok());
+  EXPECT_EQ(std::get<chat::Done>(*event).tool_calls[0].arguments, R"({"to":"jane@example.com"})");
+
+  // What is no plain string in JSON has no place for a placeholder.
+  request.messages[1].tool_calls[0].arguments = R"({"to":"jane\u0040example.com"})";
+  EXPECT_EQ(gate.pass(request).outbound, nullptr);
+  request.messages[1].tool_calls.clear();
+  request.tools = R"([{"type":"function","function":{"name":"mail","description":"for jane@example.com"}}])";
+  EXPECT_EQ(gate.pass(request).outbound, nullptr) << "definitions leave as they are or not at all";
 }
 
 TEST(Mask, AConversationThatGoesOnIsMaskedAsBefore) {

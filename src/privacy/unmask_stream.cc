@@ -24,8 +24,13 @@ class UnmaskedStream final : public chat::Stream {
       tokens.clear();
       states.reset();
     } else if (auto* done = std::get_if<chat::Done>(&event.value())) {
-      const auto& [reason, usage, trace, states] = *done;  // numbers, and names out of another's trace
+      auto& [reason, usage, trace, states, tool_calls] = *done;  // numbers, and names out of another's trace
       (void)reason, (void)usage, (void)trace, (void)states;
+      for (chat::ToolCall& call : tool_calls) {
+        auto& [id, function, arguments, extra] = call;
+        (void)id, (void)function, (void)extra;  // they left as they are
+        arguments = unmask(arguments, *table_, Escape::kJson);
+      }
       unmasker_.drop_placeholder();
       if (std::string rest = unmasker_.finish(); !rest.empty()) {
         last_ = std::move(event).value();

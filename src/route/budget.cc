@@ -104,7 +104,13 @@ bool Budget::limited(size_t account) const {
 
 int64_t prompt_tokens_max(const chat::Request& request) {
   size_t bytes = request.prompt.size() + request.assistant_prefix.size();
-  for (const chat::Message& message : request.messages) bytes += message.content.size() + message.name.size();
+  for (const chat::Message& message : request.messages) {
+    bytes += message.content.size() + message.name.size() + message.tool_call_id.size();
+    for (const chat::ToolCall& call : message.tool_calls)
+      bytes += 2 * (call.id.size() + call.name.size() + call.arguments.size() + call.extra.size()) + 64;
+  }
+  // Templates write JSON anew, with line breaks and indents.
+  bytes += 2 * request.tools.size() + request.tool_choice.size();
   return static_cast<int64_t>(bytes) + kTemplateTokens +
          kTemplateTokensPerMessage * static_cast<int64_t>(request.messages.size() + 1);
 }

@@ -71,6 +71,7 @@ Plan make_plan(const Situation& situation, const Policy& policy) {
   facts.policy_local = plan.strategy == Strategy::kLocalOnly;
   plan.gate = &decide(facts, policy);
   plan.why = plan.gate->name;
+  plan.upstream_only = facts.bound == Bound::kUpstream || facts.needs_tools;
   plan.may_go_upstream = plan.gate->effect != Effect::kStayLocal;
   switch (plan.gate->effect) {
     case Effect::kStayLocal:

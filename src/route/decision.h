@@ -34,6 +34,7 @@ struct Plan {
   Strategy strategy = Strategy::kLocalOnly;
   Begin begin = Begin::kLocal;
   bool may_go_upstream = false;  // in mid-answer, or when the local model fails
+  bool upstream_only = false;    // no other backend may answer: an error where it cannot
   bool weighed = false;          // the formula decided
   double deadline_ms = 0;        // of the strategy kDeadline
   double gain = 0;

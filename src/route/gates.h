@@ -11,6 +11,9 @@
 
 namespace hedge::route {
 
+// Whose tool loop the conversation stands in, or whose state it carries: that backend alone may answer.
+enum class Bound : uint8_t { kNone, kLocal, kUpstream };
+
 struct Facts {
   bool private_session = false;
   Privacy privacy = Privacy::kClean;
@@ -20,7 +23,10 @@ struct Facts {
   bool upstream_can_read = true;  // false: the prompt is token ids of the local model
   bool budget_left = true;        // this request's upper bound still fits
   bool hops_left = true;          // it may be passed on to another node
-  bool policy_local = false;      // the rule that applies, or the default, says local-only
+  Bound bound = Bound::kNone;
+  bool bound_by_state = false;  // rather than by a tool loop
+  bool needs_tools = false;     // tools that may be called, which the local model cannot
+  bool policy_local = false;    // the rule that applies, or the default, says local-only
 };
 
 enum class Effect : uint8_t {

@@ -14,7 +14,8 @@ std::string expected_gate(const Facts& f, const Policy& p) {
     if (f.privacy == Privacy::kFound) return "gate.personal_data";
     if (f.privacy == Privacy::kUnjudged) return "gate.unjudged";
   }
-  if (f.asked == chat::Route::kLocal) return "gate.request_local";
+  if (f.bound == Bound::kLocal) return "gate.tool_loop";
+  if (f.asked == chat::Route::kLocal && f.bound == Bound::kNone) return "gate.request_local";
   if (!f.has_upstream) return "gate.no_upstream";
   if (p.offline) return "gate.offline";
   if (!f.hops_left) return "gate.hops_used";
@@ -22,13 +23,15 @@ std::string expected_gate(const Facts& f, const Policy& p) {
   if (!f.upstream_available) return "gate.upstream_unavailable";
   if (!f.budget_left) return "gate.budget_spent";
   if (f.policy_local) return "gate.policy_local";
+  if (f.bound == Bound::kUpstream) return f.bound_by_state ? "gate.provider_state" : "gate.tool_loop";
+  if (f.needs_tools) return "gate.tools";
   if (f.asked == chat::Route::kUpstream) return "gate.request_upstream";
   return "gate.none";
 }
 
 TEST(Gates, EveryCombinationOfFactsMeetsTheDocumentedOrder) {
   int combinations = 0;
-  for (int bits = 0; bits < 1 << 10; ++bits) {
+  for (int bits = 0; bits < 1 << 14; ++bits) {
     for (const Privacy privacy : {Privacy::kClean, Privacy::kFound, Privacy::kUnjudged, Privacy::kMasked}) {
       for (const chat::Route asked : {chat::Route::kAuto, chat::Route::kLocal, chat::Route::kUpstream}) {
         const auto bit = [bits](int i) { return (bits >> i & 1) != 0; };
@@ -46,6 +49,9 @@ TEST(Gates, EveryCombinationOfFactsMeetsTheDocumentedOrder) {
         policy.privacy.private_sessions_stay_local = bit(6);
         policy.privacy.personal_data_stays_local = bit(7);
         facts.hops_left = bit(9);
+        facts.bound = bit(10) ? Bound::kLocal : bit(11) ? Bound::kUpstream : Bound::kNone;
+        facts.bound_by_state = bit(12);
+        facts.needs_tools = bit(13);
         const Gate& gate = decide(facts, policy);
         EXPECT_EQ(gate.name, expected_gate(facts, policy));
         const bool leaves = gate.effect != Effect::kStayLocal;
@@ -57,7 +63,7 @@ TEST(Gates, EveryCombinationOfFactsMeetsTheDocumentedOrder) {
       }
     }
   }
-  EXPECT_EQ(combinations, 1024 * 12);
+  EXPECT_EQ(combinations, (1 << 14) * 12);
 }
 
 }  // namespace

@@ -97,7 +97,10 @@ bool HybridStream::go_upstream() {
     reservation_.emplace(*std::move(reservation));
     upstream_at_ = SteadyClock::now();
     const Milliseconds wait = core_->race_after();
-    race_at_ = race_at_once_ ? upstream_at_ : wait.count() > 0 ? deadline_after(wait) : kNoDeadline;
+    race_at_ = plan_.upstream_only ? kNoDeadline
+               : race_at_once_     ? upstream_at_
+               : wait.count() > 0  ? deadline_after(wait)
+                                   : kNoDeadline;
   } else {
     reservation->settle(0);
   }

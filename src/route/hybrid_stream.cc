@@ -76,6 +76,8 @@ void HybridStream::decide_first() {
     situation.facts.upstream_available = state.available;
     unavailable_reason = std::move(state.unavailable_reason);
   }
+  if (const std::string& bound = request_.routing.bound_to; !bound.empty())
+    situation.facts.bound = bound == core_->local.info().name ? Bound::kLocal : Bound::kUpstream;
   situation.facts.budget_left =
       core_->budget.fits(bound_of(policy, prompt_tokens_max(request_), request_.max_tokens), account_);
   if (environment.device) situation.rule.device = environment.device();
@@ -154,9 +156,36 @@ bool HybridStream::prompt_promises_gain() {
   return goes;
 }
 
+// Where only the upstream may answer and it cannot. A tool that was called has had its effect, so no backend
+// begins the loop anew.
+Error HybridStream::only_upstream(std::string_view why) const {
+  const std::string& bound = request_.routing.bound_to;
+  const bool away =
+      plan_.gate->effect == Effect::kGoUpstream || plan_.gate->name == "gate.upstream_unavailable";
+  const ErrorCode code =
+      away || plan_.gate->name == "gate.budget_spent" ? ErrorCode::kUnavailable : ErrorCode::kUnsupported;
+  if (bound.empty()) {
+    return make_error(code,
+                      fmt::format("tools: only an upstream can call them, and it may not or cannot: {}", why),
+                      "tools");
+  }
+  return make_error(
+      code,
+      fmt::format(
+          "messages: {} {}, and cannot go on ({}); no other backend may take its place", bound,
+          request_.routing.bound_by_state ? "keeps state of this conversation" : "began this tool loop", why),
+      "messages");
+}
+
 Status HybridStream::begin() {
   decide_first();
   may_go_upstream_ = plan_.may_go_upstream;
+  if (plan_.upstream_only) {
+    if (plan_.gate->effect != Effect::kGoUpstream) return only_upstream(plan_.gate->name);
+    if (go_upstream()) return {};
+    return only_upstream(trace_.steps.back().detail.empty() ? trace_.steps.back().what
+                                                            : trace_.steps.back().detail);
+  }
   const bool from_the_start = forced_ && *request_.routing.escalate_after <= 0;
   const bool open = plan_.gate->effect == Effect::kOpen;
   race_at_once_ = plan_.begin == Begin::kRace;
@@ -317,6 +346,11 @@ void HybridStream::on_failure(Error error) {
     case Phase::kUpstream:
       because("upstream.failed", error.to_text());
       upstream_failed_ = true;
+      if (plan_.upstream_only) {
+        core_->count([](Counters& counters) { ++counters.upstream_failed; });
+        fail(only_upstream(error.to_text()));
+        return;
+      }
       core_->count([](Counters& counters) { ++counters.upstream_failed; });
       resume_local();
       return;

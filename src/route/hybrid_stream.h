@@ -94,6 +94,7 @@ class HybridStream final : public chat::Stream {
   void decide_first();
   void note_plan();
   bool prompt_promises_gain();
+  Error only_upstream(std::string_view why) const;
 
   // Starting a backend. False (or the error): nothing has changed, the running one goes on.
   Status go_local(Phase phase);

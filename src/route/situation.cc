@@ -8,8 +8,11 @@ namespace hedge::route {
 namespace {
 
 size_t text_bytes(const chat::Request& request) {
-  size_t bytes = request.prompt.size() + request.assistant_prefix.size();
-  for (const chat::Message& message : request.messages) bytes += message.content.size() + message.name.size();
+  size_t bytes = request.prompt.size() + request.assistant_prefix.size() + request.tools.size();
+  for (const chat::Message& message : request.messages) {
+    bytes += message.content.size() + message.name.size();
+    for (const chat::ToolCall& call : message.tool_calls) bytes += call.name.size() + call.arguments.size();
+  }
   return bytes;
 }
 
@@ -85,7 +88,9 @@ Situation situation_of(const chat::Request& request, Privacy privacy) {
   out.rule.model = request.model;
   out.rule.tenant = request.routing.tenant;
   out.rule.tags = request.routing.tags;
-  out.rule.tools = has_role(request, chat::Role::kTool);
+  out.facts.needs_tools = !request.tools.empty() && request.tool_choice != R"("none")";
+  out.facts.bound_by_state = request.routing.bound_by_state;
+  out.rule.tools = has_role(request, chat::Role::kTool) || !request.tools.empty();
   out.rule.prompt_tokens = request.prompt_tokens.empty()
                                ? estimated_tokens(static_cast<double>(text_bytes(request)))
                                : static_cast<double>(request.prompt_tokens.size());
@@ -115,6 +120,9 @@ std::vector<chat::Fact> facts_of(const Situation& s) {
   out.number("has_upstream", s.facts.has_upstream ? 1 : 0);
   out.number("upstream_available", s.facts.upstream_available ? 1 : 0);
   out.number("upstream_can_read", s.facts.upstream_can_read ? 1 : 0);
+  out.number("bound", static_cast<double>(s.facts.bound));
+  out.number("bound_by_state", s.facts.bound_by_state ? 1 : 0);
+  out.number("needs_tools", s.facts.needs_tools ? 1 : 0);
   out.number("minute_of_day", s.rule.device.minute_of_day);
   out.number("weekday", s.rule.device.weekday);
   if (s.rule.device.network) out.number("network", static_cast<double>(*s.rule.device.network));
@@ -168,6 +176,9 @@ bool read_facts(const std::vector<chat::Fact>& facts, RecordedSituation& out) {
   in.flag("has_upstream", s.facts.has_upstream);
   in.flag("upstream_available", s.facts.upstream_available);
   in.flag("upstream_can_read", s.facts.upstream_can_read);
+  in.integer("bound", s.facts.bound, 0, static_cast<double>(Bound::kUpstream));
+  in.flag("bound_by_state", s.facts.bound_by_state);
+  in.flag("needs_tools", s.facts.needs_tools);
   DeviceFacts& device = s.rule.device;
   in.integer("minute_of_day", device.minute_of_day, 0, 1439);
   in.integer("weekday", device.weekday, 0, 6);

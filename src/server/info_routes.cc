@@ -6,23 +6,11 @@
 #include "api/llama_server_api.h"
 #include "api/models_api.h"
 #include "route/learned.h"
+#include "server/guard.h"
 #include "server/model_names.h"
 
 namespace hedge::server {
 namespace {
-
-// Longer than any id that was ever given out; nobody searches the database for a megabyte of path.
-constexpr size_t kIdBytesMax = 128;
-
-Reply json(std::string body) {
-  Reply reply;
-  reply.body = std::move(body);
-  return reply;
-}
-
-Reply unknown_id(std::string_view what) {
-  return http_error(404, "not_found", fmt::format("no {} with this id", what));
-}
 
 std::vector<api::Model> served_models(const Context& context) {
   std::vector<api::Model> models;
@@ -37,7 +25,23 @@ std::vector<api::Model> served_models(const Context& context) {
   return models;
 }
 
+// Whether the decision is one of the tenant's whose key came, or the key is the device's own.
+bool may_see(const Context& context, const HttpRequest& request, const chat::Trace& trace) {
+  const std::string_view tenant = tenant_of(request, context.options).value_or("");
+  return tenant.empty() || tenant == trace.tenant;
+}
+
 }  // namespace
+
+Reply json(std::string body) {
+  Reply reply;
+  reply.body = std::move(body);
+  return reply;
+}
+
+Reply unknown_id(std::string_view what) {
+  return http_error(404, "not_found", fmt::format("no {} with this id", what));
+}
 
 Reply model_not_loaded() { return http_error(503, "unavailable", "the model could not be loaded"); }
 
@@ -73,13 +77,14 @@ Reply get_model(Context& context, const HttpRequest&, std::string_view rest) {
   return error_reply(unknown_model(context.parts));
 }
 
-Reply get_decision(Context& context, const HttpRequest&, std::string_view rest) {
+Reply get_decision(Context& context, const HttpRequest& request, std::string_view rest) {
   if (context.parts.store == nullptr || rest.empty() || rest.size() > kIdBytesMax)
     return unknown_id("decision");
   const auto trace = context.parts.store->decision(std::string(rest));
   if (!trace.ok()) {
     return trace.error().code == ErrorCode::kNotFound ? unknown_id("decision") : error_reply(trace.error());
   }
+  if (!may_see(context, request, *trace)) return unknown_id("decision");
   return json(api::decision_body(trace.value()));
 }
 
@@ -96,6 +101,7 @@ Reply post_feedback(Context& context, const HttpRequest& request, std::string_vi
   const auto trace = context.parts.store->decision(id);
   if (!trace.ok())
     return trace.error().code == ErrorCode::kNotFound ? unknown_id("decision") : error_reply(trace.error());
+  if (!may_see(context, request, *trace)) return unknown_id("decision");
   for (const chat::Fact& fact : trace->facts) {
     const std::optional<size_t> kind =
         fact.name == route::kKindFact ? route::kind_named(fact.text) : std::nullopt;
@@ -104,26 +110,6 @@ Reply post_feedback(Context& context, const HttpRequest& request, std::string_vi
     if (!kept.ok()) return error_reply(kept.error());
   }
   return json(api::feedback_body(id, *name));
-}
-
-Reply get_session(Context& context, const HttpRequest&, std::string_view rest) {
-  if (context.parts.store == nullptr || rest.empty() || rest.size() > kIdBytesMax)
-    return unknown_id("session");
-  const std::string id(rest);
-  const auto turns = context.parts.store->turns(id);
-  if (!turns.ok()) {
-    // What cannot be an id names no session either.
-    const ErrorCode code = turns.error().code;
-    const bool absent = code == ErrorCode::kNotFound || code == ErrorCode::kInvalidArgument;
-    return absent ? unknown_id("session") : error_reply(turns.error());
-  }
-  const auto is_private = context.parts.store->is_private(id);
-  if (!is_private.ok()) return error_reply(is_private.error());
-  std::vector<api::SessionTurn> out;
-  for (const session::Turn& turn : turns.value()) {
-    out.push_back({turn.message, turn.segments, turn.decision_id, turn.created_ms});
-  }
-  return json(api::session_body(id, is_private.value(), out));
 }
 
 Reply post_tokenize(Context& context, const HttpRequest& request, std::string_view) {

@@ -474,7 +474,8 @@ class Rig {
  private:
   std::string answer_of(const chat::Request& request) {
     const auto stream = router_->start(request);
-    EXPECT_TRUE(stream.ok());
+    // Only an upstream calls tools: what may not leave is no request that the local model can answer.
+    EXPECT_TRUE(stream.ok() || stream.error().field == "tools");
     std::string text;
     while (stream.ok()) {
       const Result<chat::Event> event = (*stream)->next(kNoDeadline);

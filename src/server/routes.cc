@@ -8,6 +8,7 @@
 #include "server/answer.h"
 #include "server/guard.h"
 #include "server/info_routes.h"
+#include "server/session_routes.h"
 
 namespace hedge::server {
 namespace {
@@ -43,7 +44,10 @@ const std::vector<Route>& routes() {
         {"POST", "/apply-template", Access::kKey, Where::kLight, post_apply_template},
         {"GET", "/v1/hedge/decisions/*", Access::kKey, Where::kLight, get_decision},
         {"POST", "/v1/hedge/decisions/*", Access::kKey, Where::kLight, post_feedback},
+        {"GET", "/v1/hedge/sessions", Access::kKey, Where::kLight, list_sessions},
         {"GET", "/v1/hedge/sessions/*", Access::kKey, Where::kLight, get_session},
+        {"PUT", "/v1/hedge/sessions/*", Access::kKey, Where::kLight, put_session},
+        {"DELETE", "/v1/hedge/sessions/*", Access::kKey, Where::kLight, delete_session},
     };
     for (const api::Dialect* dialect : api::dialects()) {
       list.push_back({"POST", dialect->path, Access::kKey, Where::kLight, nullptr, dialect});

@@ -307,6 +307,49 @@ TEST_F(Http, DecisionsAndSessions) {
             "x-hedge-session");
 }
 
+TEST_F(Http, ATenantSeesItsOwnSessionsAlone) {
+  with_store = true;
+  options.api_key = "device";
+  options.tenants = {{"a", "key-a"}, {"b", "key-b"}};
+  start();
+  const auto key = [](const std::string& name) { return "x-api-key: " + name + "\r\n"; };
+  const auto put = [&](const std::string& path, const std::string& body, const std::string& name) {
+    return "PUT " + path + " HTTP/1.1\r\nHost: localhost\r\n" + key(name) +
+           "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+  };
+  const auto erase = [&](const std::string& path, const std::string& name) {
+    return "DELETE " + path + " HTTP/1.1\r\nHost: localhost\r\n" + key(name) + "\r\n";
+  };
+  const Response answer = ask(post("/v1/chat/completions", kChat, key("key-a") + "x-hedge-session: s-1\r\n"));
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  const std::string decision = "/v1/hedge/decisions/" + answer.headers.at("x-hedge-decision");
+  for (const std::string& path :
+       {std::string("/v1/hedge/sessions/s-1"), std::string("/v1/hedge/sessions/s-1/capsule"), decision}) {
+    EXPECT_EQ(ask(get(path, key("key-a"))).status, 200) << path;
+    EXPECT_EQ(ask(get(path, key("device"))).status, 200) << path;
+    EXPECT_EQ(ask(get(path, key("key-b"))).status, 404) << path;
+  }
+  EXPECT_EQ(ask(post(decision + "/feedback", R"({"signal":"thumbs_up"})", key("key-b"))).status, 404);
+  EXPECT_EQ(ask_json(get("/v1/hedge/sessions", key("key-b")))["sessions"].size(), 0u);
+  EXPECT_EQ(ask_json(get("/v1/hedge/sessions", key("key-a")))["sessions"][0]["id"], "s-1");
+  EXPECT_EQ(ask_json(post("/v1/chat/completions", kChat, key("key-b") + "x-hedge-session: s-1\r\n"),
+                     400)["error"]["param"],
+            "hedge.session");
+  EXPECT_EQ(ask(erase("/v1/hedge/sessions/s-1", "key-b")).status, 404);
+
+  const std::string capsule = ask(get("/v1/hedge/sessions/s-1/capsule", key("key-a"))).body;
+  EXPECT_EQ(ask(put("/v1/hedge/sessions/s-1/capsule", capsule, "key-b")).status, 400) << "it is a's here";
+  EXPECT_EQ(ask(erase("/v1/hedge/sessions/s-1", "key-a")).status, 200);
+  EXPECT_EQ(ask(get("/v1/hedge/sessions/s-1", key("device"))).status, 404);
+  EXPECT_EQ(ask(put("/v1/hedge/sessions/other/capsule", capsule, "key-b")).status, 400);
+  EXPECT_EQ(ask(put("/v1/hedge/sessions/s-1/capsule", capsule.substr(1), "key-b")).status, 400);
+  const Json adopted = ask_json(put("/v1/hedge/sessions/s-1/capsule", capsule, "key-b"));
+  EXPECT_EQ(adopted["turns"], 2);
+  EXPECT_EQ(adopted["new"], true);
+  EXPECT_EQ(ask(get("/v1/hedge/sessions/s-1", key("key-b"))).status, 200) << "of whoever brought it";
+  EXPECT_EQ(ask(get("/v1/hedge/sessions/s-1", key("key-a"))).status, 404);
+}
+
 TEST_F(Http, ChoicesShareOneDerivedSession) {
   with_store = true;
   start();

@@ -7,13 +7,13 @@
 namespace hedge::session {
 namespace {
 
-std::unique_ptr<Connection> connect(const std::string& path) {
-  auto connection = Connection::open(path, Connection::Mode::kReadWriteCreate);
+std::unique_ptr<SqliteConnection> connect(const std::string& path) {
+  auto connection = SqliteConnection::open(path, SqliteConnection::Mode::kReadWriteCreate);
   if (!connection.ok()) ADD_FAILURE() << connection.error().to_text();
   return std::move(connection).value();
 }
 
-int64_t integer(Connection& connection, const char* sql) {
+int64_t integer(SqliteConnection& connection, const char* sql) {
   const Result<int64_t> value = connection.query_integer(sql);
   if (!value.ok()) ADD_FAILURE() << value.error().to_text();
   return value.ok() ? value.value() : -1;

@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "base/clock.h"
+#include "session/history.h"
 #include "session/ids.h"
 
 namespace hedge::session {
@@ -114,6 +115,7 @@ chat::Trace RecordingStream::own_trace() const {
   for (const chat::Step& step : steps_) trace.reasons.push_back(step.what);
   trace.segments = segments_;
   trace.steps = steps_;
+  trace.tenant = request_.routing.tenant;
   trace.created_ms = created_ms_;
   trace.total_ms = seconds_since(start_) * 1000;
   return trace;
@@ -126,7 +128,8 @@ Result<chat::Event> RecordingStream::finish(chat::Done done) {
   if (trace->id.empty()) trace->id = request_.id;
   // What was handed on is what counts: the segments have to add up to the content, whoever made the trace.
   if (bytes_of(trace->segments) != answer_.size()) trace->segments = segments_;
-  const Status appended = store_.append(request_.routing.session, request_, answer_, *trace);
+  const Status appended =
+      store_.append(request_.routing.session, request_, Answer(answer_, done.tool_calls, writer_), *trace);
   if (!appended.ok()) return store_failed(appended.error());
   done.trace = std::move(trace);
   return chat::Event(std::move(done));
@@ -137,7 +140,7 @@ void RecordingStream::record_partial(std::string_view reason) {
   chat::Trace trace = own_trace();
   trace.reasons.emplace_back(reason);
   // Best effort: there is nobody left to tell when this fails as well.
-  (void)store_.append(request_.routing.session, request_, answer_, trace).ok();
+  (void)store_.append(request_.routing.session, request_, Answer(answer_, {}, writer_), trace).ok();
 }
 
 class Recorder : public chat::Backend {
@@ -168,8 +171,25 @@ class Recorder : public chat::Backend {
     if (!marked && !is_private) {
       HEDGE_TRY_SET(is_private, store_.continues_private(request));
     }
-    if (!marked && is_private) HEDGE_TRY(store_.mark_private(request.routing.session));
+    if (!marked && is_private)
+      HEDGE_TRY(store_.mark_private(request.routing.session, request.routing.tenant));
     is_private = is_private || marked;
+    return bind(request);
+  }
+
+  // Who began the tool loop that the request goes on with, or left its state in the conversation.
+  Status bind(chat::Request& request) {
+    request.routing.bound_to.clear();
+    request.routing.bound_by_state = false;
+    if (request.raw || request.messages.empty()) return {};
+    const Binding binding = binding_of(request.messages);
+    // A client that sends its last turn alone, which is a tool's result.
+    const bool result_alone =
+        earlier_messages(request.messages).empty() && request.messages.front().role == chat::Role::kTool;
+    if (binding.message == nullptr && !result_alone) return {};
+    HEDGE_TRY_SET(request.routing.bound_to,
+                  store_.writer_of(request.routing.session, request, binding.message));
+    request.routing.bound_by_state = binding.by_state && !request.routing.bound_to.empty();
     return {};
   }
 

@@ -350,15 +350,23 @@ class FailingStore : public Store {
     if (failing_ == Call::kContinuesPrivate) return refused();
     return failing_ == Call::kMark;
   }
-  Status mark_private(const std::string&) override {
+  Status mark_private(const std::string&, const std::string&) override {
     if (failing_ == Call::kMark) return refused();
     return {};
   }
-  Status append(const std::string&, const chat::Request&, const std::string&, const chat::Trace&) override {
+  Status append(const std::string&, const chat::Request&, const Answer&, const chat::Trace&) override {
     if (failing_ == Call::kAppend) return refused();
     return {};
   }
+  Result<std::string> writer_of(const std::string&, const chat::Request&, const chat::Message*) override {
+    return refused();
+  }
   Result<std::vector<Turn>> turns(const std::string&) override { return refused(); }
+  Result<SessionHead> head(const std::string&) override { return refused(); }
+  Result<Session> load(const std::string&) override { return refused(); }
+  Result<std::vector<SessionHead>> list(const std::optional<std::string>&) override { return refused(); }
+  Status remove(const std::string&) override { return refused(); }
+  Result<bool> adopt(const Session&) override { return refused(); }
   Result<chat::Trace> decision(const std::string&) override { return refused(); }
   Result<std::vector<Spent>> upstream_spent_since(int64_t) override { return refused(); }
   Result<int64_t> for_each_decision(int64_t, const std::function<bool(const chat::Trace&)>&) override {

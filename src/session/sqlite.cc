@@ -6,8 +6,11 @@
 
 #include <cerrno>
 #include <system_error>
+#include <thread>
 #include <utility>
 
+#include "base/clock.h"
+#include "session/migrations.h"
 #include "session/store.h"
 
 namespace hedge::session {
@@ -79,65 +82,80 @@ Status create_private_file(const std::string& path) {
   return {};
 }
 
-}  // namespace
+class SqliteCursor final : public Statement::Cursor {
+ public:
+  SqliteCursor(sqlite3_stmt* statement, std::string_view path) : statement_(statement), path_(path) {}
+  SqliteCursor(const SqliteCursor&) = delete;
+  SqliteCursor& operator=(const SqliteCursor&) = delete;
+  ~SqliteCursor() override {
+    sqlite3_reset(statement_);
+    sqlite3_clear_bindings(statement_);
+  }
 
-Statement::Statement(Statement&& other) noexcept
-    : statement_(std::exchange(other.statement_, nullptr)), path_(other.path_), bind_rc_(other.bind_rc_) {}
+  void bind(int index, int64_t value) override { note_bind(sqlite3_bind_int64(statement_, index, value)); }
+  void bind(int index, std::string_view bytes, bool is_text) override {
+    // A null pointer would bind NULL instead of the empty text.
+    const char* data = bytes.data() ? bytes.data() : "";
+    note_bind(is_text
+                  ? sqlite3_bind_text64(statement_, index, data, bytes.size(), SQLITE_TRANSIENT, SQLITE_UTF8)
+                  : sqlite3_bind_blob64(statement_, index, data, bytes.size(), SQLITE_TRANSIENT));
+  }
+  void bind_null(int index) override { note_bind(sqlite3_bind_null(statement_, index)); }
 
-Statement::~Statement() {
-  if (!statement_) return;
-  sqlite3_reset(statement_);
-  sqlite3_clear_bindings(statement_);
+  Result<bool> step() override {
+    if (bind_rc_ != SQLITE_OK) return error_of(bind_rc_, path_);
+    const int rc = sqlite3_step(statement_);
+    if (rc == SQLITE_ROW) return true;
+    if (rc == SQLITE_DONE) return false;
+    return error_of(sqlite3_extended_errcode(sqlite3_db_handle(statement_)), path_);
+  }
+  int64_t integer(int column) const override { return sqlite3_column_int64(statement_, column); }
+  std::string text(int column) const override {
+    const auto* data = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
+    return data ? std::string(data, static_cast<size_t>(sqlite3_column_bytes(statement_, column)))
+                : std::string();
+  }
+  bool null(int column) const override { return sqlite3_column_type(statement_, column) == SQLITE_NULL; }
+
+ private:
+  void note_bind(int rc) {
+    if (bind_rc_ == SQLITE_OK) bind_rc_ = rc;
+  }
+
+  sqlite3_stmt* statement_;
+  std::string_view path_;  // of the connection, which outlives its statements
+  int bind_rc_ = SQLITE_OK;
+};
+
+// The change to WAL needs the file for itself, and SQLite does not wait for that with its busy handler: two
+// processes that open a new database at once would refuse each other. So it is asked again for as long as any
+// other lock is waited for.
+Result<std::string> set_wal(SqliteConnection& connection) {
+  const Deadline deadline = deadline_after(Milliseconds(kBusyTimeoutMs));
+  while (true) {
+    Result<std::string> mode = connection.query_text("PRAGMA journal_mode = WAL");
+    const bool busy = !mode.ok() && mode.error().code == ErrorCode::kUnavailable;
+    if (!busy || SteadyClock::now() >= deadline) return mode;
+    std::this_thread::sleep_for(Milliseconds(2));
+  }
 }
 
-void Statement::note_bind(int rc) {
-  if (bind_rc_ == SQLITE_OK) bind_rc_ = rc;
-}
-
-Statement& Statement::bind(int index, int64_t value) {
-  note_bind(sqlite3_bind_int64(statement_, index, value));
-  return *this;
-}
-
-Statement& Statement::bind(int index, std::string_view text) {
-  // A null pointer would bind NULL instead of the empty text.
-  const char* data = text.data() ? text.data() : "";
-  note_bind(sqlite3_bind_text64(statement_, index, data, text.size(), SQLITE_TRANSIENT, SQLITE_UTF8));
-  return *this;
-}
-
-Statement& Statement::bind_blob(int index, std::string_view bytes) {
-  const char* data = bytes.data() ? bytes.data() : "";
-  note_bind(sqlite3_bind_blob64(statement_, index, data, bytes.size(), SQLITE_TRANSIENT));
-  return *this;
-}
-
-Statement& Statement::bind_null(int index) {
-  note_bind(sqlite3_bind_null(statement_, index));
-  return *this;
-}
-
-Result<bool> Statement::step() {
-  if (bind_rc_ != SQLITE_OK) return error_of(bind_rc_, path_);
-  const int rc = sqlite3_step(statement_);
-  if (rc == SQLITE_ROW) return true;
-  if (rc == SQLITE_DONE) return false;
-  return error_of(sqlite3_extended_errcode(sqlite3_db_handle(statement_)), path_);
-}
-
-Status Statement::run() {
-  HEDGE_TRY_SET(const bool row, step());
-  HEDGE_CHECK(!row);
+// The settings live with the connection, not in the file (but for WAL).
+Status configure(SqliteConnection& connection) {
+  HEDGE_TRY_SET(const std::string mode, set_wal(connection));
+  if (mode != "wal") {
+    return make_error(ErrorCode::kUnsupported, "database " + connection.path() +
+                                                   ": expected journal mode wal, got " + mode +
+                                                   " (a file system without shared memory cannot hold it)");
+  }
+  HEDGE_TRY(connection.run_script(
+      "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF"));
   return {};
 }
 
-std::string Statement::text(int column) const {
-  const auto* data = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
-  return data ? std::string(data, static_cast<size_t>(sqlite3_column_bytes(statement_, column)))
-              : std::string();
-}
+}  // namespace
 
-Result<std::unique_ptr<Connection>> Connection::open(const std::string& path, Mode mode) {
+Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open(const std::string& path, Mode mode) {
   // "" and ":memory:" are temporary databases to SQLite, and "file:" may be a URI: none of them keeps a turn.
   if (path.empty() || path.front() == ':' || path.find('\0') != std::string::npos) {
     return make_error(ErrorCode::kInvalidArgument,
@@ -154,15 +172,15 @@ Result<std::unique_ptr<Connection>> Connection::open(const std::string& path, Mo
   }
   sqlite3_extended_result_codes(handle, 1);
   sqlite3_busy_timeout(handle, kBusyTimeoutMs);
-  return std::unique_ptr<Connection>(new Connection(handle, path));
+  return std::unique_ptr<SqliteConnection>(new SqliteConnection(handle, path));
 }
 
-Connection::~Connection() {
+SqliteConnection::~SqliteConnection() {
   statements_.clear();
   sqlite3_close(handle_);
 }
 
-Result<Statement> Connection::prepare(std::string_view sql) {
+Result<Statement> SqliteConnection::prepare(std::string_view sql) {
   auto found = statements_.find(sql);
   if (found == statements_.end()) {
     sqlite3_stmt* statement = nullptr;
@@ -171,49 +189,36 @@ Result<Statement> Connection::prepare(std::string_view sql) {
     if (rc != SQLITE_OK) return error_of(rc, path_);
     found = statements_.try_emplace(std::string(sql), statement).first;
   }
-  return Statement(found->second.get(), path_);
+  return Statement(std::make_unique<SqliteCursor>(found->second.get(), path_));
 }
 
-Status Connection::run(std::string_view sql) {
-  HEDGE_TRY_SET(Statement statement, prepare(sql));
-  return statement.run();
-}
-
-Status Connection::run_script(const std::string& sql) {
+Status SqliteConnection::run_script(const std::string& sql) {
   const int rc = sqlite3_exec(handle_, sql.c_str(), nullptr, nullptr, nullptr);
   if (rc != SQLITE_OK) return error_of(rc, path_);
   return {};
 }
 
-Result<int64_t> Connection::query_integer(std::string_view sql) {
-  HEDGE_TRY_SET(Statement statement, prepare(sql));
-  HEDGE_TRY_SET(const bool row, statement.step());
-  return row ? statement.integer(0) : 0;
+bool SqliteConnection::read_only() const { return sqlite3_db_readonly(handle_, "main") == 1; }
+
+Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open_writer(const std::string& path) {
+  HEDGE_TRY_SET(std::unique_ptr<SqliteConnection> writer, open(path, Mode::kReadWriteCreate));
+  const auto lock = writer->lock();
+  // The first read fails when the file is no database; nothing is changed before it is known to be ours.
+  HEDGE_TRY(check_ours(*writer, migrations()));
+  if (writer->read_only()) {
+    return make_error(ErrorCode::kPermission,
+                      "database " + path + " is read-only, and turns have to be written");
+  }
+  HEDGE_TRY(configure(*writer));
+  HEDGE_TRY(migrate(*writer, migrations()));
+  return writer;
 }
 
-Result<std::string> Connection::query_text(std::string_view sql) {
-  HEDGE_TRY_SET(Statement statement, prepare(sql));
-  HEDGE_TRY_SET(const bool row, statement.step());
-  return row ? statement.text(0) : std::string();
-}
-
-bool Connection::read_only() const { return sqlite3_db_readonly(handle_, "main") == 1; }
-
-Result<Transaction> Transaction::begin(Connection& connection) {
-  HEDGE_TRY(connection.run("BEGIN IMMEDIATE"));
-  return Transaction(connection);
-}
-
-Transaction::~Transaction() {
-  if (!connection_) return;
-  // Fails only when SQLite has rolled back by itself already (disk full, I/O error).
-  (void)connection_->run("ROLLBACK").ok();
-}
-
-Status Transaction::commit() {
-  HEDGE_TRY(connection_->run("COMMIT"));
-  connection_ = nullptr;
-  return {};
+Result<std::unique_ptr<SqliteConnection>> SqliteConnection::open_reader(const std::string& path) {
+  HEDGE_TRY_SET(std::unique_ptr<SqliteConnection> reader, open(path, Mode::kReadWrite));
+  const auto lock = reader->lock();
+  HEDGE_TRY(configure(*reader));
+  return reader;
 }
 
 }  // namespace hedge::session

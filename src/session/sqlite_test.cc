@@ -9,8 +9,8 @@
 namespace hedge::session {
 namespace {
 
-std::unique_ptr<Connection> connect(const std::string& path) {
-  auto connection = Connection::open(path, Connection::Mode::kReadWriteCreate);
+std::unique_ptr<SqliteConnection> connect(const std::string& path) {
+  auto connection = SqliteConnection::open(path, SqliteConnection::Mode::kReadWriteCreate);
   if (!connection.ok()) ADD_FAILURE() << connection.error().to_text();
   return std::move(connection).value();
 }

@@ -1,20 +1,13 @@
-// Two connections: one writes, one reads, so that a question about a session does not wait for another's
-// sync.
-//
-// Durability: WAL with synchronous=FULL syncs the log at every commit, before the commit returns. WAL's usual
-// NORMAL syncs only at checkpoints: there a kill loses nothing, but a loss of power may take back the last
-// commits, among them turns that clients have been told of. One sync per answer is small beside the answer.
-#include "session/store.h"
+#include "session/sql_store.h"
 
 #include <optional>
 #include <span>
-#include <thread>
 #include <utility>
 
 #include "base/clock.h"
 #include "session/history.h"
 #include "session/ids.h"
-#include "session/migrations.h"
+#include "session/postgres.h"
 #include "session/sqlite.h"
 #include "session/trace_json.h"
 
@@ -55,130 +48,167 @@ std::span<const chat::Message> after_last_answer(std::span<const chat::Message> 
 // A shorter message ("Yes.", "Go on") says nothing of the conversation it is from.
 constexpr size_t kTellingBytesMin = 12;
 
-class SqliteStore : public Store {
- public:
-  SqliteStore(std::unique_ptr<Connection> writer, std::unique_ptr<Connection> reader)
-      : writer_(std::move(writer)), reader_(std::move(reader)) {}
+}  // namespace
 
-  Result<std::string> resolve(const chat::Request& request) override;
-  Result<bool> is_private(const std::string& session) override;
-  Result<bool> continues_private(const chat::Request& request) override;
-  Status mark_private(const std::string& session) override;
-  Status append(const std::string& session, const chat::Request& request, const std::string& answer,
-                const chat::Trace& trace) override;
-  Result<std::vector<Turn>> turns(const std::string& session) override;
-  Result<chat::Trace> decision(const std::string& id) override;
-  Result<std::vector<Spent>> upstream_spent_since(int64_t unix_ms) override;
-  Result<int64_t> for_each_decision(int64_t since_unix_ms,
-                                    const std::function<bool(const chat::Trace&)>& each) override;
+Result<chat::Message> message_in(const Statement& row, int first) {
+  chat::Message message;
+  HEDGE_TRY_SET(message.role, parse_role(row.text(first)));
+  message.name = row.text(first + 1);
+  message.content = row.text(first + 2);
+  HEDGE_TRY_SET(message.tool_calls, decode_tool_calls(row.text(first + 3)));
+  message.tool_call_id = row.text(first + 4);
+  return message;
+}
 
- private:
-  Result<bool> is_private_message(const chat::Message& message);
-
-  // REQUIRES for all: the writer's lock is held, in a transaction.
-  Status add_session(const std::string& session, bool is_private, int64_t now_ms);
-  Result<int64_t> turn_count(const std::string& session);
-  Result<std::optional<size_t>> known_messages(std::span<const chat::Message> messages,
-                                               const std::string& session);
-  Result<bool> was_just_asked(std::span<const chat::Message> question, const std::string& session);
-  Status add_turn(const std::string& session, int64_t seq, const Turn& turn);
-  Status add_decision(const std::string& session, const chat::Trace& trace, int64_t created_ms);
-  Status add_history(const std::string& session, const std::string& hash);
-
-  const std::unique_ptr<Connection> writer_;
-  const std::unique_ptr<Connection> reader_;
-};
-
-Result<std::string> SqliteStore::resolve(const chat::Request& request) {
-  if (!request.routing.session.empty()) {
-    HEDGE_TRY(check_session_id(request.routing.session));
-    return request.routing.session;
-  }
+Result<std::string> SqlStore::resolve(const chat::Request& request) {
+  if (!request.routing.session.empty()) HEDGE_TRY(check_session_id(request.routing.session));
   const std::vector<std::string> histories =
       request.raw ? std::vector<std::string>() : answered_histories(request.messages);
-  if (histories.empty()) return make_session_id();
-  const auto lock = reader_->lock();
-  HEDGE_TRY_SET(Statement find,
-                reader_->prepare("SELECT sessions.id FROM histories "
-                                 "JOIN sessions ON sessions.id = histories.session WHERE hash = ? "
-                                 "ORDER BY private DESC, sessions.rowid DESC LIMIT 1"));
-  find.bind_blob(1, histories.back());
+  if (request.routing.session.empty() && histories.empty()) return make_session_id();
+  return on(*reader_, [&](Connection& db) { return resolve_on(db, request, histories); });
+}
+
+Result<std::string> SqlStore::resolve_on(Connection& db, const chat::Request& request,
+                                         const std::vector<std::string>& histories) {
+  const std::string& named = request.routing.session;
+  if (!named.empty()) {
+    HEDGE_TRY_SET(Statement find, db.prepare("SELECT tenant FROM sessions WHERE id = ?"));
+    find.bind(1, named);
+    HEDGE_TRY_SET(const bool found, find.step());
+    if (!found || find.text(0) == request.routing.tenant) return named;
+    return make_error(ErrorCode::kInvalidArgument,
+                      "hedge.session: expected a session of this API key or a new one, got another key's",
+                      "hedge.session");
+  }
+  HEDGE_TRY_SET(Statement find, db.prepare("SELECT sessions.id FROM histories "
+                                           "JOIN sessions ON sessions.id = histories.session "
+                                           "WHERE hash = ? AND tenant = ? "
+                                           "ORDER BY private DESC, sessions.rowid DESC LIMIT 1"));
+  find.bind_blob(1, histories.back()).bind(2, request.routing.tenant);
   HEDGE_TRY_SET(const bool found, find.step());
   if (found) return find.text(0);
   return make_session_id();
 }
 
-Result<bool> SqliteStore::is_private(const std::string& session) {
-  const auto lock = reader_->lock();
-  HEDGE_TRY_SET(Statement find, reader_->prepare("SELECT private FROM sessions WHERE id = ?"));
-  find.bind(1, session);
-  HEDGE_TRY_SET(const bool found, find.step());
-  return found && find.integer(0) != 0;
+Result<bool> SqlStore::is_private(const std::string& session) {
+  return on(*reader_, [&](Connection& db) -> Result<bool> {
+    HEDGE_TRY_SET(Statement find, db.prepare("SELECT private FROM sessions WHERE id = ?"));
+    find.bind(1, session);
+    HEDGE_TRY_SET(const bool found, find.step());
+    return found && find.integer(0) != 0;
+  });
 }
 
-Result<bool> SqliteStore::continues_private(const chat::Request& request) {
+Result<bool> SqlStore::continues_private(const chat::Request& request) {
   if (request.raw) return false;
   const std::vector<std::string> histories = answered_histories(request.messages);
-  const auto lock = reader_->lock();
+  return on(*reader_, [&](Connection& db) { return continues_private_on(db, request, histories); });
+}
+
+Result<bool> SqlStore::continues_private_on(Connection& db, const chat::Request& request,
+                                            const std::vector<std::string>& histories) {
   for (const std::string& hash : histories) {
     HEDGE_TRY_SET(Statement find,
-                  reader_->prepare("SELECT 1 FROM histories JOIN sessions ON sessions.id = histories.session "
-                                   "WHERE hash = ? AND private = 1 LIMIT 1"));
+                  db.prepare("SELECT 1 FROM histories JOIN sessions ON sessions.id = histories.session "
+                             "WHERE hash = ? AND private = 1 LIMIT 1"));
     find.bind_blob(1, hash);
     HEDGE_TRY_SET(const bool found, find.step());
     if (found) return true;
   }
   for (const chat::Message& message : earlier_messages(request.messages)) {
-    HEDGE_TRY_SET(const bool found, is_private_message(message));
+    HEDGE_TRY_SET(const bool found, is_private_message(db, message));
     if (found) return true;
   }
   return false;
 }
 
-// REQUIRES the reader's lock.
-Result<bool> SqliteStore::is_private_message(const chat::Message& message) {
+Result<bool> SqlStore::is_private_message(Connection& db, const chat::Message& message) {
   if (message.role == chat::Role::kSystem) return false;  // many conversations share it
   const std::string_view content = trimmed(message.content);
   if (content.size() < kTellingBytesMin) return false;
-  // The first condition is the expression of the index turns_by_head.
-  HEDGE_TRY_SET(
-      Statement find,
-      reader_->prepare("SELECT 1 FROM turns JOIN sessions ON sessions.id = turns.session "
-                       "WHERE substr(trim(content, char(9, 10, 13, 32)), 1, 64) = substr(?1, 1, 64) "
-                       "AND trim(content, char(9, 10, 13, 32)) = ?1 AND role = ?2 AND private = 1 "
-                       "LIMIT 1"));
+  HEDGE_TRY_SET(Statement find,
+                db.prepare("SELECT 1 FROM turns JOIN sessions ON sessions.id = turns.session WHERE " +
+                           std::string(db.says_the_same()) + " AND role = ?2 AND private = 1 LIMIT 1"));
   find.bind(1, content).bind(2, chat::to_string(message.role));
   return find.step();
 }
 
-Status SqliteStore::mark_private(const std::string& session) {
+Status SqlStore::mark_private(const std::string& session, const std::string& tenant) {
   HEDGE_TRY(check_session_id(session));
-  const auto lock = writer_->lock();
-  HEDGE_TRY_SET(Transaction transaction, Transaction::begin(*writer_));
-  HEDGE_TRY(add_session(session, /*is_private=*/true, unix_time_ms()));
-  return transaction.commit();
+  return on(*writer_, [&](Connection& db) -> Status {
+    HEDGE_TRY_SET(Transaction transaction, Transaction::begin(db));
+    HEDGE_TRY(add_session(db, session, tenant, /*is_private=*/true, unix_time_ms()));
+    return transaction.commit();
+  });
 }
 
-Status SqliteStore::append(const std::string& session, const chat::Request& request,
-                           const std::string& answer, const chat::Trace& trace) {
+Result<std::string> SqlStore::writer_of(const std::string& session, const chat::Request& request,
+                                        const chat::Message* message) {
+  // The conversation up to the message, for a client that names another session or none.
+  std::string hash;
+  for (const chat::Message& one : request.messages) {
+    if (message == nullptr) break;
+    hash = extend_history(hash, one);
+    if (&one == message) break;
+  }
+  return on(*reader_, [&](Connection& db) -> Result<std::string> {
+    HEDGE_TRY_SET(std::string writer, writer_in(db, session, message));
+    if (!writer.empty() || message == nullptr) return writer;
+    std::string other;
+    {
+      HEDGE_TRY_SET(Statement find, db.prepare("SELECT sessions.id FROM histories "
+                                               "JOIN sessions ON sessions.id = histories.session "
+                                               "WHERE hash = ? AND tenant = ? "
+                                               "ORDER BY sessions.rowid DESC LIMIT 1"));
+      find.bind_blob(1, hash).bind(2, request.routing.tenant);
+      HEDGE_TRY_SET(const bool found, find.step());
+      if (!found) return writer;
+      other = find.text(0);
+    }
+    return writer_in(db, other, message);
+  });
+}
+
+Result<std::string> SqlStore::writer_in(Connection& db, const std::string& session,
+                                        const chat::Message* message) {
+  HEDGE_TRY_SET(Statement select, db.prepare("SELECT writer, " + std::string(kMessageColumns) +
+                                             " FROM turns WHERE session = ? AND writer <> '' "
+                                             "ORDER BY seq DESC"));
+  select.bind(1, session);
+  while (true) {
+    HEDGE_TRY_SET(const bool row, select.step());
+    if (!row) return std::string();
+    HEDGE_TRY_SET(const chat::Message stored, message_in(select, 1));
+    if (message == nullptr || same_message(stored, *message)) return select.text(0);
+  }
+}
+
+Status SqlStore::append(const std::string& session, const chat::Request& request, const Answer& answer,
+                        const chat::Trace& trace) {
   HEDGE_TRY(check_session_id(session));
   if (trace.id.empty()) return make_error(ErrorCode::kInvalidArgument, "expected a decision id, got none");
-  const int64_t now_ms = unix_time_ms();
-  const std::vector<chat::Message> messages = messages_of(request);
-
-  Turn answer_turn;
-  answer_turn.message = {chat::Role::kAssistant, request.assistant_prefix + answer, ""};
-  chat::append_segment(answer_turn.segments, std::string(kClientBackend), request.assistant_prefix.size());
+  Turn turn;
+  turn.message = {chat::Role::kAssistant, request.assistant_prefix + answer.text, ""};
+  turn.message.tool_calls = answer.tool_calls;
+  chat::append_segment(turn.segments, std::string(kClientBackend), request.assistant_prefix.size());
   for (const chat::Segment& segment : trace.segments) {
-    chat::append_segment(answer_turn.segments, segment.backend, segment.bytes);
+    chat::append_segment(turn.segments, segment.backend, segment.bytes);
   }
-  answer_turn.decision_id = trace.id;
-  answer_turn.created_ms = now_ms;
+  turn.writer = answer.writer;
+  if (turn.writer.empty() && !trace.segments.empty()) turn.writer = trace.segments.back().backend;
+  turn.decision_id = trace.id;
+  turn.created_ms = unix_time_ms();
+  return on(*writer_, [&](Connection& db) { return append_on(db, session, request, turn, trace); });
+}
 
-  const auto lock = writer_->lock();
-  HEDGE_TRY_SET(Transaction transaction, Transaction::begin(*writer_));
+Status SqlStore::append_on(Connection& db, const std::string& session, const chat::Request& request,
+                           const Turn& answer, const chat::Trace& trace) {
+  const int64_t now_ms = answer.created_ms;
+  const std::vector<chat::Message> messages = messages_of(request);
+  HEDGE_TRY_SET(Transaction transaction, Transaction::begin(db));
+  HEDGE_TRY(add_session(db, session, request.routing.tenant, request.routing.private_session, now_ms));
   {
-    HEDGE_TRY_SET(Statement find, writer_->prepare("SELECT session FROM decisions WHERE id = ?"));
+    HEDGE_TRY_SET(Statement find, db.prepare("SELECT session FROM decisions WHERE id = ?"));
     find.bind(1, trace.id);
     HEDGE_TRY_SET(const bool found, find.step());
     if (found && find.text(0) == session) return {};
@@ -186,45 +216,45 @@ Status SqliteStore::append(const std::string& session, const chat::Request& requ
       return make_error(ErrorCode::kInvalidArgument, "decision " + trace.id + " belongs to another session");
     }
   }
-  HEDGE_TRY(add_session(session, request.routing.private_session, now_ms));
-  HEDGE_TRY(add_decision(session, trace, trace.created_ms > 0 ? trace.created_ms : now_ms));
+  HEDGE_TRY(add_decision(db, session, trace, trace.created_ms > 0 ? trace.created_ms : now_ms));
 
-  HEDGE_TRY_SET(int64_t seq, turn_count(session));
-  HEDGE_TRY_SET(const std::optional<size_t> known, known_messages(messages, session));
+  HEDGE_TRY_SET(int64_t seq, turn_count(db, session));
+  HEDGE_TRY_SET(const std::optional<size_t> known, known_messages(db, messages, session));
   const std::span<const chat::Message> all(messages);
   std::span<const chat::Message> fresh = known ? all.subspan(*known) : after_last_answer(all);
   if (request.choices > 1 && !known) {
-    HEDGE_TRY_SET(const bool asked, was_just_asked(fresh, session));
+    HEDGE_TRY_SET(const bool asked, was_just_asked(db, fresh, session));
     if (asked) fresh = {};
   }
   for (const chat::Message& message : fresh) {
     Turn turn;
     turn.message = message;
     turn.created_ms = now_ms;
-    HEDGE_TRY(add_turn(session, seq++, turn));
+    HEDGE_TRY(add_turn(db, session, seq++, turn));
   }
-  HEDGE_TRY(add_turn(session, seq, answer_turn));
+  HEDGE_TRY(add_turn(db, session, seq, answer));
 
   if (!request.raw) {
     std::string hash;
     for (const chat::Message& message : messages) hash = extend_history(hash, message);
-    HEDGE_TRY(add_history(session, extend_history(hash, answer_turn.message)));
+    HEDGE_TRY(add_history(db, session, extend_history(hash, answer.message)));
   }
   return transaction.commit();
 }
 
-Status SqliteStore::add_session(const std::string& session, bool is_private, int64_t now_ms) {
+Status SqlStore::add_session(Connection& db, const std::string& session, const std::string& tenant,
+                             bool is_private, int64_t now_ms) {
   // A mark once set stays.
   HEDGE_TRY_SET(Statement insert,
-                writer_->prepare("INSERT INTO sessions (id, private, created_ms) VALUES (?, ?, ?) "
-                                 "ON CONFLICT (id) DO UPDATE SET private = max(private, excluded.private)"));
-  insert.bind(1, session).bind(2, is_private ? 1 : 0).bind(3, now_ms);
+                db.prepare("INSERT INTO sessions (id, private, created_ms, tenant) VALUES (?, ?, ?, ?) "
+                           "ON CONFLICT (id) DO UPDATE SET private = "
+                           "CASE WHEN excluded.private = 1 THEN 1 ELSE sessions.private END"));
+  insert.bind(1, session).bind(2, is_private ? 1 : 0).bind(3, now_ms).bind(4, tenant);
   return insert.run();
 }
 
-Result<int64_t> SqliteStore::turn_count(const std::string& session) {
-  HEDGE_TRY_SET(Statement count,
-                writer_->prepare("SELECT coalesce(max(seq) + 1, 0) FROM turns WHERE session = ?"));
+Result<int64_t> SqlStore::turn_count(Connection& db, const std::string& session) {
+  HEDGE_TRY_SET(Statement count, db.prepare("SELECT coalesce(max(seq) + 1, 0) FROM turns WHERE session = ?"));
   count.bind(1, session);
   HEDGE_TRY_SET(const bool row, count.step());
   return row ? count.integer(0) : 0;
@@ -233,18 +263,18 @@ Result<int64_t> SqliteStore::turn_count(const std::string& session) {
 // How many of `messages` the durable turns are, when these are the beginning of them. Answers given here that
 // follow each other are choices: the conversation went on from one of them. Reads at most one question's
 // choices more than there are messages.
-Result<std::optional<size_t>> SqliteStore::known_messages(std::span<const chat::Message> messages,
-                                                          const std::string& session) {
-  HEDGE_TRY_SET(
-      Statement select,
-      writer_->prepare("SELECT role, name, content, decision FROM turns WHERE session = ? ORDER BY seq"));
+Result<std::optional<size_t>> SqlStore::known_messages(Connection& db,
+                                                       std::span<const chat::Message> messages,
+                                                       const std::string& session) {
+  HEDGE_TRY_SET(Statement select, db.prepare("SELECT " + std::string(kMessageColumns) +
+                                             ", decision FROM turns WHERE session = ? ORDER BY seq"));
   select.bind(1, session);
   size_t known = 0;
   bool in_choices = false;  // the turn before was an answer given here
   bool chosen = true;       // one of these is the message
   while (true) {
     HEDGE_TRY_SET(const bool row, select.step());
-    const bool answer = row && !select.null(3);
+    const bool answer = row && !select.null(kMessageColumnCount);
     if (!(answer && in_choices)) {
       if (!chosen) return std::optional<size_t>();
       if (!row) return std::optional<size_t>(known);
@@ -253,184 +283,83 @@ Result<std::optional<size_t>> SqliteStore::known_messages(std::span<const chat::
       chosen = false;
     }
     in_choices = answer;
-    HEDGE_TRY_SET(const chat::Role role, parse_role(select.text(0)));
-    chosen = chosen || same_message(messages[known - 1], chat::Message{role, select.text(2), select.text(1)});
+    HEDGE_TRY_SET(const chat::Message stored, message_in(select, 0));
+    chosen = chosen || same_message(messages[known - 1], stored);
     if (!chosen && !answer) return std::optional<size_t>();
   }
 }
 
 // Whether the session ends in `question` and answers given here to it.
-Result<bool> SqliteStore::was_just_asked(std::span<const chat::Message> question,
-                                         const std::string& session) {
-  HEDGE_TRY_SET(Statement select,
-                writer_->prepare(
-                    "SELECT role, name, content, decision FROM turns WHERE session = ? ORDER BY seq DESC"));
+Result<bool> SqlStore::was_just_asked(Connection& db, std::span<const chat::Message> question,
+                                      const std::string& session) {
+  HEDGE_TRY_SET(Statement select, db.prepare("SELECT " + std::string(kMessageColumns) +
+                                             ", decision FROM turns WHERE session = ? ORDER BY seq DESC"));
   select.bind(1, session);
   bool answered = false;
   for (size_t left = question.size(); left > 0;) {
     HEDGE_TRY_SET(const bool row, select.step());
     if (!row) return false;
-    if (left == question.size() && !select.null(3)) {
+    if (left == question.size() && !select.null(kMessageColumnCount)) {
       answered = true;
       continue;
     }
-    HEDGE_TRY_SET(const chat::Role role, parse_role(select.text(0)));
-    if (!answered || !same_message(question[--left], chat::Message{role, select.text(2), select.text(1)}))
-      return false;
+    HEDGE_TRY_SET(const chat::Message stored, message_in(select, 0));
+    if (!answered || !same_message(question[--left], stored)) return false;
   }
   return answered;
 }
 
-Status SqliteStore::add_turn(const std::string& session, int64_t seq, const Turn& turn) {
+Status SqlStore::add_turn(Connection& db, const std::string& session, int64_t seq, const Turn& turn) {
   HEDGE_TRY_SET(Statement insert,
-                writer_->prepare(
-                    "INSERT INTO turns (session, seq, role, name, content, segments, decision, created_ms) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"));
-  insert.bind(1, session).bind(2, seq).bind(3, chat::to_string(turn.message.role)).bind(4, turn.message.name);
-  insert.bind(5, turn.message.content).bind(6, encode_segments(turn.segments));
-  turn.decision_id.empty() ? insert.bind_null(7) : insert.bind(7, turn.decision_id);
-  insert.bind(8, turn.created_ms);
+                db.prepare("INSERT INTO turns (session, seq, role, name, content, tool_calls, tool_call_id, "
+                           "segments, writer, decision, created_ms) "
+                           "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+  const chat::Message& message = turn.message;
+  insert.bind(1, session).bind(2, seq).bind(3, chat::to_string(message.role)).bind(4, message.name);
+  insert.bind(5, message.content).bind(6, encode_tool_calls(message.tool_calls));
+  insert.bind(7, message.tool_call_id).bind(8, encode_segments(turn.segments)).bind(9, turn.writer);
+  turn.decision_id.empty() ? insert.bind_null(10) : insert.bind(10, turn.decision_id);
+  insert.bind(11, turn.created_ms);
   return insert.run();
 }
 
-Status SqliteStore::add_decision(const std::string& session, const chat::Trace& trace, int64_t created_ms) {
+Status SqlStore::add_decision(Connection& db, const std::string& session, const chat::Trace& trace,
+                              int64_t created_ms) {
   chat::Trace stored = trace;
   stored.session = session;
-  HEDGE_TRY_SET(
-      Statement insert,
-      writer_->prepare("INSERT INTO decisions (id, session, route, trace, upstream_tokens, created_ms) "
-                       "VALUES (?, ?, ?, ?, ?, ?)"));
+  HEDGE_TRY_SET(Statement insert, db.prepare("INSERT INTO decisions (id, session, route, trace, tenant, "
+                                             "upstream_tokens, upstream_nanos, created_ms) "
+                                             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"));
   insert.bind(1, trace.id).bind(2, session).bind(3, trace.route).bind(4, encode_trace(stored));
-  insert.bind(5, trace.upstream_tokens).bind(6, created_ms);
+  insert.bind(5, trace.tenant).bind(6, trace.upstream_tokens).bind(7, trace.upstream_nanos);
+  insert.bind(8, created_ms);
   return insert.run();
 }
 
-Status SqliteStore::add_history(const std::string& session, const std::string& hash) {
+Status SqlStore::add_history(Connection& db, const std::string& session, const std::string& hash) {
   HEDGE_TRY_SET(Statement insert,
-                writer_->prepare("INSERT OR IGNORE INTO histories (hash, session) VALUES (?, ?)"));
+                db.prepare("INSERT INTO histories (hash, session) VALUES (?, ?) ON CONFLICT DO NOTHING"));
   insert.bind_blob(1, hash).bind(2, session);
   return insert.run();
 }
 
-Result<std::vector<Turn>> SqliteStore::turns(const std::string& session) {
-  const auto lock = reader_->lock();
-  // One statement, so that it is one snapshot: a session without turns gives one row of nulls.
-  HEDGE_TRY_SET(Statement select,
-                reader_->prepare("SELECT seq, role, name, content, segments, decision, turns.created_ms "
-                                 "FROM sessions LEFT JOIN turns ON turns.session = sessions.id "
-                                 "WHERE sessions.id = ? ORDER BY seq"));
-  select.bind(1, session);
-  HEDGE_TRY_SET(bool row, select.step());
-  if (!row) return make_error(ErrorCode::kNotFound, "there is no session of this id");
-  std::vector<Turn> turns;
-  while (row && !select.null(0)) {
-    Turn turn;
-    HEDGE_TRY_SET(turn.message.role, parse_role(select.text(1)));
-    turn.message.name = select.text(2);
-    turn.message.content = select.text(3);
-    HEDGE_TRY_SET(turn.segments, decode_segments(select.text(4)));
-    turn.decision_id = select.text(5);
-    turn.created_ms = select.integer(6);
-    turns.push_back(std::move(turn));
-    HEDGE_TRY_SET(row, select.step());
+Result<std::unique_ptr<Store>> Store::open(const std::string& where) {
+  if (is_postgres(where)) {
+    HEDGE_TRY_SET(std::unique_ptr<Connection> writer, open_postgres(where, /*migrates=*/true));
+    HEDGE_TRY_SET(std::unique_ptr<Connection> reader, open_postgres(where, /*migrates=*/false));
+    auto store = std::make_unique<SqlStore>(std::move(writer), std::move(reader));
+    // A connection's first statements take many times as long as later ones; no conversation waits for them.
+    const std::string nobody;
+    (void)store->head(nobody).ok();
+    (void)store->turns(nobody).ok();
+    (void)store->load(nobody).ok();
+    return std::unique_ptr<Store>(std::move(store));
   }
-  return turns;
-}
-
-Result<chat::Trace> SqliteStore::decision(const std::string& id) {
-  const auto lock = reader_->lock();
-  HEDGE_TRY_SET(Statement select, reader_->prepare("SELECT trace FROM decisions WHERE id = ?"));
-  select.bind(1, id);
-  HEDGE_TRY_SET(const bool row, select.step());
-  if (!row) return make_error(ErrorCode::kNotFound, "there is no decision of this id");
-  return decode_trace(select.text(0));
-}
-
-Result<std::vector<Spent>> SqliteStore::upstream_spent_since(int64_t unix_ms) {
-  const auto lock = reader_->lock();
-  HEDGE_TRY_SET(
-      Statement sum,
-      reader_->prepare("SELECT coalesce(json_extract(facts, '$.tenant'), ''), sum(upstream_tokens), "
-                       "coalesce(sum(json_extract(facts, '$.upstream_nanos')), 0) FROM "
-                       "(SELECT upstream_tokens, iif(json_valid(trace), trace, '{}') AS facts "
-                       "FROM decisions WHERE created_ms >= ?) GROUP BY 1"));
-  sum.bind(1, unix_ms);
-  std::vector<Spent> spent;
-  while (true) {
-    HEDGE_TRY_SET(const bool row, sum.step());
-    if (!row) return spent;
-    spent.push_back({sum.text(0), sum.integer(1), sum.integer(2)});
-  }
-}
-
-Result<int64_t> SqliteStore::for_each_decision(int64_t since_unix_ms,
-                                               const std::function<bool(const chat::Trace&)>& each) {
-  const auto lock = reader_->lock();
-  HEDGE_TRY_SET(
-      Statement select,
-      reader_->prepare("SELECT trace FROM decisions WHERE created_ms >= ? ORDER BY created_ms, rowid"));
-  select.bind(1, since_unix_ms);
-  int64_t passed_over = 0;
-  while (true) {
-    HEDGE_TRY_SET(const bool row, select.step());
-    if (!row) return passed_over;
-    const Result<chat::Trace> trace = decode_trace(select.text(0));
-    if (!trace.ok()) {
-      ++passed_over;
-    } else if (!each(*trace)) {
-      return passed_over;
-    }
-  }
-}
-
-// The change to WAL needs the file for itself, and SQLite does not wait for that with its busy handler: two
-// processes that open a new database at once would refuse each other. So it is asked again for as long as any
-// other lock is waited for.
-Result<std::string> set_wal(Connection& connection) {
-  const Deadline deadline = deadline_after(Milliseconds(kBusyTimeoutMs));
-  while (true) {
-    Result<std::string> mode = connection.query_text("PRAGMA journal_mode = WAL");
-    const bool busy = !mode.ok() && mode.error().code == ErrorCode::kUnavailable;
-    if (!busy || SteadyClock::now() >= deadline) return mode;
-    std::this_thread::sleep_for(Milliseconds(2));
-  }
-}
-
-// The settings live with the connection, not in the file (but for WAL).
-Status configure(Connection& connection) {
-  HEDGE_TRY_SET(const std::string mode, set_wal(connection));
-  if (mode != "wal") {
-    return make_error(ErrorCode::kUnsupported, "database " + connection.path() +
-                                                   ": expected journal mode wal, got " + mode +
-                                                   " (a file system without shared memory cannot hold it)");
-  }
-  HEDGE_TRY(connection.run_script(
-      "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF"));
-  return {};
-}
-
-}  // namespace
-
-Result<std::unique_ptr<Store>> Store::open(const std::string& path) {
-  HEDGE_TRY_SET(std::unique_ptr<Connection> writer,
-                Connection::open(path, Connection::Mode::kReadWriteCreate));
-  {
-    const auto lock = writer->lock();
-    // The first read fails when the file is no database; nothing is changed before it is known to be ours.
-    HEDGE_TRY(check_ours(*writer, migrations()));
-    if (writer->read_only()) {
-      return make_error(ErrorCode::kPermission,
-                        "database " + path + " is read-only, and turns have to be written");
-    }
-    HEDGE_TRY(configure(*writer));
-    HEDGE_TRY(migrate(*writer, migrations()));
-  }
-  HEDGE_TRY_SET(std::unique_ptr<Connection> reader, Connection::open(path, Connection::Mode::kReadWrite));
-  {
-    const auto lock = reader->lock();
-    HEDGE_TRY(configure(*reader));
-  }
-  return std::unique_ptr<Store>(new SqliteStore(std::move(writer), std::move(reader)));
+  constexpr std::string_view kSqlite = "sqlite:";
+  const std::string path = where.starts_with(kSqlite) ? where.substr(kSqlite.size()) : where;
+  HEDGE_TRY_SET(std::unique_ptr<Connection> writer, SqliteConnection::open_writer(path));
+  HEDGE_TRY_SET(std::unique_ptr<Connection> reader, SqliteConnection::open_reader(path));
+  return std::unique_ptr<Store>(new SqlStore(std::move(writer), std::move(reader)));
 }
 
 }  // namespace hedge::session

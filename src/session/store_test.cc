@@ -5,14 +5,14 @@
 #include <set>
 #include <thread>
 
-#include "session/test_util.h"
+#include "session/test_postgres.h"
 
 namespace hedge::session {
 namespace {
 
 using Texts = std::vector<std::string>;
 
-class StoreTest : public ::testing::Test {
+class StoreTest : public StoreTestBase {
  protected:
   std::string resolve(const chat::Request& request) {
     const Result<std::string> id = store_->resolve(request);
@@ -26,19 +26,18 @@ class StoreTest : public ::testing::Test {
     ASSERT_TRUE(status.ok()) << status.error().to_text();
   }
 
-  TemporaryFolder folder_;
-  std::unique_ptr<Store> store_ = open_or_die(folder_.file("sessions.db"));
   int next_id_ = 1;
 };
+INSTANTIATE_TEST_SUITE_P(Both, StoreTest, ::testing::Values(Kind::kSqlite, Kind::kPostgres), kind_name);
 
-TEST_F(StoreTest, ANamedSessionIsTheNamedOne) {
+TEST_P(StoreTest, ANamedSessionIsTheNamedOne) {
   for (const std::string& id :
        {std::string("a"), std::string("A.b_c:d-9"), std::string(kSessionIdBytesMax, 'x')}) {
     EXPECT_EQ(resolve(request_of({user("q")}, id)), id);
   }
 }
 
-TEST_F(StoreTest, ABadSessionIdNamesItsField) {
+TEST_P(StoreTest, ABadSessionIdNamesItsField) {
   for (const std::string& id :
        {std::string(kSessionIdBytesMax + 1, 'x'), std::string("a b"), std::string("a/b"),
         std::string("\xc3\xa9"), std::string("a\0b", 3), std::string("'--")}) {
@@ -55,7 +54,7 @@ TEST_F(StoreTest, ABadSessionIdNamesItsField) {
   }
 }
 
-TEST_F(StoreTest, NewIdsAreRandomAndMakeNoRows) {
+TEST_P(StoreTest, NewIdsAreRandomAndMakeNoRows) {
   std::set<std::string> ids;
   for (int i = 0; i < 100; ++i) {
     const std::string id = resolve(request_of({user("same")}));
@@ -70,7 +69,7 @@ TEST_F(StoreTest, NewIdsAreRandomAndMakeNoRows) {
   EXPECT_EQ(turns.error().code, ErrorCode::kNotFound);
 }
 
-TEST_F(StoreTest, AConversationFindsItsSessionWithoutAnId) {
+TEST_P(StoreTest, AConversationFindsItsSessionWithoutAnId) {
   const std::string session = resolve(request_of({user("q1")}));
   append(session, {user("q1")}, "a1");
   EXPECT_EQ(resolve(request_of({user("q1"), assistant("a1"), user("q2")})), session);
@@ -90,7 +89,7 @@ TEST_F(StoreTest, AConversationFindsItsSessionWithoutAnId) {
             session);
 }
 
-TEST_F(StoreTest, APrefixGivenByTheClientBelongsToTheConversation) {
+TEST_P(StoreTest, APrefixGivenByTheClientBelongsToTheConversation) {
   chat::Request request = request_of({user("q")});
   request.assistant_prefix = "It is";
   ASSERT_OK(store_->append("s", request, " so.", trace_of("hd-x", {{"local", 4}})));
@@ -101,7 +100,7 @@ TEST_F(StoreTest, APrefixGivenByTheClientBelongsToTheConversation) {
   EXPECT_EQ(resolve(request_of({user("q"), assistant("It is so."), user("more")})), "s");
 }
 
-TEST_F(StoreTest, OfSeveralSessionsThePrivateOneElseTheNewest) {
+TEST_P(StoreTest, OfSeveralSessionsThePrivateOneElseTheNewest) {
   append("first", {user("hi")}, "hello");
   append("second", {user("hi")}, "hello");
   append("third", {user("hi")}, "hello");
@@ -111,7 +110,7 @@ TEST_F(StoreTest, OfSeveralSessionsThePrivateOneElseTheNewest) {
   EXPECT_EQ(resolve(next), "second");
 }
 
-TEST_F(StoreTest, APrivateMarkStays) {
+TEST_P(StoreTest, APrivateMarkStays) {
   EXPECT_FALSE(store_->is_private("s").value());
   append("s", {user("q")}, "a");
   EXPECT_FALSE(store_->is_private("s").value());
@@ -129,7 +128,7 @@ TEST_F(StoreTest, APrivateMarkStays) {
   EXPECT_TRUE(store_->is_private("other").value());
 }
 
-TEST_F(StoreTest, APrivateConversationIsKnownUnderAnotherId) {
+TEST_P(StoreTest, APrivateConversationIsKnownUnderAnotherId) {
   append("s", {user("q1")}, "a1");
   append("s", {user("q1"), assistant("a1"), user("q2")}, "a2");
   const std::vector<chat::Message> longer = {user("q1"), assistant("a1"), user("q2"), assistant("elsewhere"),
@@ -142,7 +141,7 @@ TEST_F(StoreTest, APrivateConversationIsKnownUnderAnotherId) {
   EXPECT_FALSE(store_->continues_private(request_of({user("q1"), assistant("other"), user("q2")})).value());
 }
 
-TEST_F(StoreTest, AnEditedPrivateConversationIsStillPrivate) {
+TEST_P(StoreTest, AnEditedPrivateConversationIsStillPrivate) {
   const std::string question = "What does the contract with the owner say?";
   const std::string answer = "It says that the house is sold.";
   append("s", {{chat::Role::kSystem, "You are a helpful assistant.", ""}, user(question)}, answer);
@@ -163,7 +162,7 @@ TEST_F(StoreTest, AnEditedPrivateConversationIsStillPrivate) {
       << "many conversations have the same system message";
 }
 
-TEST_F(StoreTest, AppendsWhatIsNew) {
+TEST_P(StoreTest, AppendsWhatIsNew) {
   const chat::Message system{chat::Role::kSystem, "be brief", ""};
   append("s", {system, user("q1")}, "a1");
   append("s", {system, user("q1"), assistant("a1"), user("q2")}, "a2");
@@ -185,7 +184,7 @@ TEST_F(StoreTest, AppendsWhatIsNew) {
   EXPECT_EQ(contents(*store_, "s"), expected);
 }
 
-TEST_F(StoreTest, ChoicesStandAfterOneQuestion) {
+TEST_P(StoreTest, ChoicesStandAfterOneQuestion) {
   const auto answer = [&](std::vector<chat::Message> messages, const std::string& text) {
     chat::Request request = request_of(std::move(messages));
     request.choices = 3;
@@ -217,7 +216,7 @@ TEST_F(StoreTest, ChoicesStandAfterOneQuestion) {
   EXPECT_EQ(contents(*store_, "s"), expected);
 }
 
-TEST_F(StoreTest, AHistoryFromElsewhereIsTakenWhole) {
+TEST_P(StoreTest, AHistoryFromElsewhereIsTakenWhole) {
   append("s", {user("q1"), assistant("written elsewhere"), user("q2")}, "a2");
   EXPECT_EQ(contents(*store_, "s"),
             (Texts{"user:q1", "assistant:written elsewhere", "user:q2", "assistant:a2"}));
@@ -229,7 +228,7 @@ TEST_F(StoreTest, AHistoryFromElsewhereIsTakenWhole) {
   EXPECT_GT(turns[3].created_ms, 1'700'000'000'000);
 }
 
-TEST_F(StoreTest, ARawPromptIsAUsersTurn) {
+TEST_P(StoreTest, ARawPromptIsAUsersTurn) {
   chat::Request request;
   request.raw = true;
   request.prompt = "Once upon";
@@ -244,7 +243,7 @@ TEST_F(StoreTest, ARawPromptIsAUsersTurn) {
   EXPECT_EQ(resolve(request).substr(0, 2), "s-");
 }
 
-TEST_F(StoreTest, ADecisionIsAppendedOnce) {
+TEST_P(StoreTest, ADecisionIsAppendedOnce) {
   ASSERT_OK(store_->append("s", request_of({user("q")}), "a", trace_of("hd-1")));
   ASSERT_OK(store_->append("s", request_of({user("q")}), "a", trace_of("hd-1")));
   EXPECT_EQ(contents(*store_, "s"), (Texts{"user:q", "assistant:a"}));
@@ -257,7 +256,7 @@ TEST_F(StoreTest, ADecisionIsAppendedOnce) {
   EXPECT_EQ(store_->turns("t").error().code, ErrorCode::kNotFound);
 }
 
-TEST_F(StoreTest, DecisionsComeBackWithTheirSession) {
+TEST_P(StoreTest, DecisionsComeBackWithTheirSession) {
   chat::Trace trace = trace_of("hd-1", {{"local", 3}, {"cloud", 4}});
   trace.route = "mixed";
   trace.reasons = {"confidence.mid"};
@@ -273,7 +272,7 @@ TEST_F(StoreTest, DecisionsComeBackWithTheirSession) {
   EXPECT_EQ(store_->decision("hd-2").error().code, ErrorCode::kNotFound);
 }
 
-TEST_F(StoreTest, UpstreamTokensAreCountedSinceATime) {
+TEST_P(StoreTest, UpstreamTokensAreCountedSinceATime) {
   EXPECT_EQ(tokens_spent_since(*store_, 0), 0);
   for (int i = 0; i < 3; ++i) {
     chat::Trace trace = trace_of("hd-" + std::to_string(i));
@@ -286,7 +285,7 @@ TEST_F(StoreTest, UpstreamTokensAreCountedSinceATime) {
   EXPECT_EQ(tokens_spent_since(*store_, 3001), 0);
 }
 
-TEST_F(StoreTest, SpendingIsKnownByTenantAndTracesComeInOrder) {
+TEST_P(StoreTest, SpendingIsKnownByTenantAndTracesComeInOrder) {
   for (int i = 0; i < 4; ++i) {
     chat::Trace trace = trace_of("hd-" + std::to_string(i));
     trace.tenant = i == 3 ? "" : i == 2 ? "b" : "a";
@@ -320,17 +319,17 @@ TEST_F(StoreTest, SpendingIsKnownByTenantAndTracesComeInOrder) {
   EXPECT_EQ(order, "hd-3");
 }
 
-TEST_F(StoreTest, AllOfItSurvivesReopening) {
+TEST_P(StoreTest, AllOfItSurvivesReopening) {
   append("s", {user("q1")}, "a1");
   ASSERT_OK(store_->mark_private("s"));
   store_.reset();
-  store_ = open_or_die(folder_.file("sessions.db"));
+  store_ = open_or_die(where_);
   EXPECT_EQ(contents(*store_, "s"), (Texts{"user:q1", "assistant:a1"}));
   EXPECT_TRUE(store_->is_private("s").value());
   EXPECT_EQ(resolve(request_of({user("q1"), assistant("a1"), user("q2")})), "s");
 }
 
-TEST_F(StoreTest, RequestsAtOnceLoseNothing) {
+TEST_P(StoreTest, RequestsAtOnceLoseNothing) {
   constexpr int kThreads = 4, kTurns = 8;
   append("s", {user("q")}, "a");
   std::atomic<int> failures = 0;
@@ -359,13 +358,13 @@ TEST_F(StoreTest, RequestsAtOnceLoseNothing) {
   EXPECT_EQ(answers.size(), 1u + kThreads * kTurns);
 }
 
-TEST_F(StoreTest, TwoStoresOnOneFileSeeEachOther) {
+TEST_P(StoreTest, TwoStoresOnOneFileSeeEachOther) {
   std::atomic<int> failures = 0;
   std::vector<std::thread> threads;
   threads.reserve(4);
   for (int t = 0; t < 3; ++t) {
     threads.emplace_back([&, t] {
-      const auto store = Store::open(folder_.file("shared.db"));
+      const auto store = Store::open(where_);
       if (!store.ok()) {
         ADD_FAILURE() << store.error().to_text();
         ++failures;
@@ -379,7 +378,124 @@ TEST_F(StoreTest, TwoStoresOnOneFileSeeEachOther) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(failures.load(), 0);
-  EXPECT_EQ(contents(*open_or_die(folder_.file("shared.db")), "s").size(), 30u);
+  EXPECT_EQ(contents(*open_or_die(where_), "s").size(), 30u);
+}
+
+TEST_P(StoreTest, ATenantHasSessionsOfItsOwn) {
+  const auto request = [](std::vector<chat::Message> messages, const std::string& tenant,
+                          const std::string& session = "") {
+    chat::Request out = request_of(std::move(messages), session);
+    out.routing.tenant = tenant;
+    return out;
+  };
+  ASSERT_OK(store_->append("s", request({user("q")}, "a"), "hello", trace_of("hd-1", {{"local", 5}})));
+  EXPECT_EQ(store_->head("s")->tenant, "a");
+  const std::vector<chat::Message> next = {user("q"), assistant("hello"), user("more")};
+  EXPECT_EQ(resolve(request(next, "a")), "s");
+  EXPECT_EQ(resolve(request(next, "a", "s")), "s");
+  EXPECT_NE(resolve(request(next, "b")), "s") << "found by another's history";
+  EXPECT_NE(resolve(request(next, "")), "s");
+  const auto named = store_->resolve(request(next, "b", "s"));
+  ASSERT_FALSE(named.ok());
+  EXPECT_EQ(named.error().field, "hedge.session");
+  ASSERT_OK(store_->append("t", request({user("q")}, "b"), "hello", trace_of("hd-2", {{"local", 5}})));
+  ASSERT_EQ(store_->list("b")->size(), 1u);
+  EXPECT_EQ(store_->list("b")->front().id, "t");
+  EXPECT_EQ(store_->list(std::nullopt)->size(), 2u);
+  EXPECT_TRUE(store_->list("nobody")->empty());
+}
+
+TEST_P(StoreTest, ToolCallsAndTheirWriterAreKept) {
+  const std::vector<chat::ToolCall> calls = {{"call_1", "weather", R"({"city":"Zürich"})"},
+                                             {"call_2", "time", "{", R"({"signature":"x"})"}};
+  ASSERT_OK(
+      store_->append("s", request_of({user("Weather?")}), Answer("", calls, "cloud"), trace_of("hd-1")));
+  chat::Message called = assistant("");
+  called.tool_calls = calls;
+  const auto turns = store_->turns("s");
+  ASSERT_OK(turns);
+  ASSERT_EQ(turns->size(), 2u);
+  EXPECT_EQ((*turns)[1].message, called);
+  EXPECT_EQ((*turns)[1].writer, "cloud");
+
+  chat::Message result{chat::Role::kTool, "sunny", ""};
+  result.tool_call_id = "call_1";
+  const chat::Request next = request_of({user("Weather?"), called, result});
+  EXPECT_EQ(resolve(next), "s") << "the calls are a part of the history";
+  EXPECT_EQ(store_->writer_of("s", next, &next.messages[1]).value(), "cloud");
+  EXPECT_EQ(store_->writer_of("another", next, &next.messages[1]).value(), "cloud") << "by the history";
+  EXPECT_EQ(store_->writer_of("s", request_of({result}), nullptr).value(), "cloud");
+  chat::Request other = next;
+  other.messages[1].tool_calls[0].id = "call_9";
+  EXPECT_EQ(store_->writer_of("s", other, &other.messages[1]).value(), "");
+  EXPECT_NE(resolve(other), "s");
+  // What a backend added to a call may be missing from what the client sends back.
+  chat::Request plain = next;
+  plain.messages[1].tool_calls[1].extra.clear();
+  EXPECT_EQ(resolve(plain), "s");
+  ASSERT_OK(
+      store_->append("s", next, Answer("It is sunny.", {}, "cloud"), trace_of("hd-2", {{"cloud", 12}})));
+  EXPECT_EQ(store_->turns("s")->size(), 4u);
+  EXPECT_EQ(store_->turns("s")->at(2).message.tool_call_id, "call_1");
+}
+
+TEST_P(StoreTest, ASessionIsRemovedWithAllOfIt) {
+  append("s", {user("q")}, "hello");
+  append("t", {user("q")}, "hello");
+  ASSERT_OK(store_->remove("s"));
+  EXPECT_EQ(store_->turns("s").error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(store_->decision("hd-1").error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(store_->remove("s").error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(resolve(request_of({user("q"), assistant("hello"), user("more")})), "t");
+  append("s", {user("q")}, "anew");
+  EXPECT_EQ(contents(*store_, "s"), (Texts{"user:q", "assistant:anew"}));
+}
+
+TEST_P(StoreTest, AnAdoptedSessionGoesOn) {
+  append("s", {user("q1")}, "a1");
+  append("s", {user("q1"), assistant("a1"), user("q2")}, "a2");
+  ASSERT_OK(store_->mark_private("s"));
+  Session session = store_->load("s").value();
+  const TemporaryFolder folder;
+  const auto other = open_or_die(folder.file("other.db"));
+  EXPECT_TRUE(other->adopt(session).value());
+  EXPECT_FALSE(other->adopt(session).value()) << "nothing new";
+  EXPECT_EQ(other->turns("s").value(), store_->turns("s").value());
+  EXPECT_TRUE(other->is_private("s").value());
+  EXPECT_EQ(other->decision("hd-2")->reasons, (Texts{std::string(kReasonAdopted)}));
+  std::vector<chat::Message> next = {user("q1"), assistant("a1"), user("q2"), assistant("a2"), user("q3")};
+  EXPECT_EQ(other->resolve(request_of(next)).value(), "s") << "found by its history";
+  ASSERT_OK(other->append("s", request_of(next), "a3", trace_of("hd-9", {{"local", 2}})));
+  // And home again: only what is new is added.
+  session = other->load("s").value();
+  EXPECT_TRUE(store_->adopt(session).value());
+  EXPECT_EQ(contents(*store_, "s").size(), 6u);
+  EXPECT_EQ(contents(*store_, "s"), contents(*other, "s"));
+  // Both went on: neither loses its turns.
+  append("s", {user("here")}, "a4");
+  ASSERT_OK(other->append("s", request_of({user("there")}), "a5", trace_of("hd-10", {{"local", 2}})));
+  const auto refused = store_->adopt(other->load("s").value());
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(contents(*store_, "s").back(), "assistant:a4");
+}
+
+TEST_P(StoreTest, WhatASessionCostIsCarriedAndCountedOnce) {
+  chat::Trace trace = trace_of("hd-1", {{"cloud", 1}});
+  trace.upstream_tokens = 100;
+  trace.upstream_nanos = 7;
+  ASSERT_OK(store_->append("s", request_of({user("q")}), "a", trace));
+  const TemporaryFolder folder;
+  const auto other = open_or_die(folder.file("other.db"));
+  ASSERT_OK(other->adopt(store_->load("s").value()));
+  EXPECT_EQ(other->head("s")->used, (Used{100, 7}));
+  EXPECT_EQ(tokens_spent_since(*other, 0), 0) << "it was not spent there";
+  trace.id = "hd-2";
+  ASSERT_OK(other->append("s", request_of({user("r")}), "b", trace));
+  EXPECT_EQ(other->head("s")->used, (Used{200, 14}));
+  ASSERT_OK(store_->adopt(other->load("s").value()));
+  EXPECT_EQ(store_->head("s")->used, (Used{200, 14}));
+  EXPECT_EQ(tokens_spent_since(*store_, 0), 100);
 }
 
 }  // namespace

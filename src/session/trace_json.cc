@@ -127,6 +127,36 @@ Result<std::vector<chat::Segment>> decode_segments(std::string_view text) {
   return segments;
 }
 
+std::string encode_tool_calls(const std::vector<chat::ToolCall>& calls) {
+  if (calls.empty()) return {};
+  Json list = Json::array();
+  for (const chat::ToolCall& call : calls) {
+    list.push_back({{"id", call.id}, {"name", call.name}, {"arguments", call.arguments}});
+    if (!call.extra.empty()) list.back()["extra"] = call.extra;
+  }
+  return dump(list);
+}
+
+Result<std::vector<chat::ToolCall>> decode_tool_calls(std::string_view text) {
+  std::vector<chat::ToolCall> calls;
+  if (text.empty()) return calls;
+  HEDGE_TRY_SET(const Json json, parse(text));
+  bool ok = json.is_array();
+  for (const Json& item : json) {
+    chat::ToolCall call;
+    Reader reader(item);
+    reader.read("id", call.id);
+    reader.read("name", call.name);
+    reader.read("arguments", call.arguments);
+    reader.read("extra", call.extra);
+    calls.push_back(std::move(call));
+    ok = ok && reader.ok();
+  }
+  if (!ok)
+    return make_error(ErrorCode::kCorrupt, "stored tool calls: expected a list of {id, name, arguments}");
+  return calls;
+}
+
 namespace {
 
 Json to_json(const chat::Trace& trace) {

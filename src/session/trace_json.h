@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "chat/request.h"
 #include "chat/trace.h"
 
 namespace hedge::session {
@@ -16,5 +17,9 @@ Result<std::vector<chat::Segment>> decode_segments(std::string_view json);  // k
 
 std::string encode_trace(const chat::Trace& trace);
 Result<chat::Trace> decode_trace(std::string_view json);  // kCorrupt; absent fields keep their defaults
+
+// A message's tool calls; none: the empty text.
+std::string encode_tool_calls(const std::vector<chat::ToolCall>& calls);
+Result<std::vector<chat::ToolCall>> decode_tool_calls(std::string_view text);
 
 }  // namespace hedge::session

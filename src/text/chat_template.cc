@@ -25,6 +25,19 @@ Value message_value(const chat::Message& message) {
       {"content", Value::string(message.content)},
   };
   if (!message.name.empty()) entries.emplace_back("name", Value::string(message.name));
+  if (!message.tool_call_id.empty()) {
+    entries.emplace_back("tool_call_id", Value::string(message.tool_call_id));
+  }
+  if (!message.tool_calls.empty()) {
+    std::vector<Value> calls;
+    for (const chat::ToolCall& call : message.tool_calls) {
+      const Value function =
+          Value::dict({{"name", Value::string(call.name)}, {"arguments", Value::string(call.arguments)}});
+      calls.push_back(Value::dict(
+          {{"id", Value::string(call.id)}, {"type", Value::string("function")}, {"function", function}}));
+    }
+    entries.emplace_back("tool_calls", Value::list(std::move(calls)));
+  }
   return Value::dict(std::move(entries));
 }
 

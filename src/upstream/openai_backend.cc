@@ -121,6 +121,11 @@ class HttpBackend final : public OpenAiBackend {
   }
 
   Result<std::unique_ptr<chat::Stream>> start(const chat::Outbound& outbound) override {
+    const chat::Request& request = outbound.request();
+    if (const std::string& bound = request.routing.bound_to; !bound.empty() && bound != info().name) {
+      return make_error(ErrorCode::kUnavailable, "the conversation is bound to the upstream " + bound +
+                                                     ", and this one is " + info().name);
+    }
     if (!is_network_up()) return no_network();
     {
       std::lock_guard lock(mutex_);

@@ -99,6 +99,7 @@ Status ReplyReader::take(Decoded decoded, std::vector<chat::Event>& out) {
   progress_ += decoded.progress || decoded.finish ? 1 : 0;
   if (decoded.usage) usage_ = *decoded.usage;
   if (decoded.trace) trace_ = std::move(decoded.trace);
+  HEDGE_TRY(take_calls(std::move(decoded.tool_calls)));
   HEDGE_TRY(take_text(decoded.text, std::move(decoded.tokens), out));
   if (decoded.finish && !finish_) finish_ = decoded.finish;
   if (stop_filter_.stopped()) finish_ = chat::FinishReason::kStop;
@@ -106,6 +107,31 @@ Status ReplyReader::take(Decoded decoded, std::vector<chat::Event>& out) {
   // After a stop string nothing is left to wait for, not even the count of tokens: the endpoint may write on
   // for long.
   if (decoded.end || stop_filter_.stopped()) return complete(out);
+  return {};
+}
+
+// Pieces of one call are joined: an id or name comes once, the arguments bit by bit.
+Status ReplyReader::take_calls(std::vector<ToolCallPiece> pieces) {
+  for (ToolCallPiece& piece : pieces) {
+    if (piece.index >= kToolCallsMax) {
+      return make_error(ErrorCode::kCorrupt,
+                        fmt::format("answer: expected at most {} tool calls, got more", kToolCallsMax));
+    }
+    if (piece.index >= tool_calls_.size()) tool_calls_.resize(piece.index + 1);
+    chat::ToolCall& call = tool_calls_[piece.index];
+    const size_t bytes =
+        piece.part.id.size() + piece.part.name.size() + piece.part.arguments.size() + piece.part.extra.size();
+    if (bytes > options_.text_bytes_max - std::min(options_.text_bytes_max, text_bytes_)) {
+      return make_error(
+          ErrorCode::kCorrupt,
+          fmt::format("answer: expected at most {} bytes of text, got more", options_.text_bytes_max));
+    }
+    text_bytes_ += bytes;
+    if (call.id.empty()) call.id = utf8_sanitize(piece.part.id);
+    if (call.name.empty()) call.name = utf8_sanitize(piece.part.name);
+    call.arguments += piece.part.arguments;
+    if (!piece.part.extra.empty()) call.extra = std::move(piece.part.extra);
+  }
   return {};
 }
 
@@ -159,9 +185,20 @@ Status ReplyReader::complete(std::vector<chat::Event>& out) {
     emit(std::move(text), out);
   }
   done_ = true;
-  out.push_back(chat::Done{
+  chat::Done done{
       stop_filter_.stopped() ? chat::FinishReason::kStop : finish_.value_or(chat::FinishReason::kStop),
-      usage_, trace_});
+      usage_, trace_};
+  if (!stop_filter_.stopped() && done.reason != chat::FinishReason::kLength) {
+    // A call without a name is none that anybody could make.
+    std::erase_if(tool_calls_, [](const chat::ToolCall& call) { return call.name.empty(); });
+    for (chat::ToolCall& call : tool_calls_) call.arguments = utf8_sanitize(call.arguments);
+    done.tool_calls = std::move(tool_calls_);
+  }
+  // Some endpoints say "stop" after calls.
+  if (!done.tool_calls.empty()) done.reason = chat::FinishReason::kToolCalls;
+  if (done.tool_calls.empty() && done.reason == chat::FinishReason::kToolCalls)
+    done.reason = chat::FinishReason::kStop;
+  out.push_back(std::move(done));
   return {};
 }
 

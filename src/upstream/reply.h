@@ -18,6 +18,7 @@ namespace hedge::upstream {
 
 inline constexpr size_t kErrorBodyBytesMax = 64u << 10;   // the rest of a longer one is not read
 inline constexpr size_t kAnswerBodyBytesMax = 8u << 20;   // a whole answer as one JSON object
+inline constexpr size_t kToolCallsMax = 128;              // of one answer
 inline constexpr size_t kAnswerTextBytesMax = 16u << 20;  // 4 million tokens; no context is that long
 
 class ReplyReader {
@@ -58,6 +59,7 @@ class ReplyReader {
 
   Status choose_form(std::string_view bytes);
   Status take(Decoded decoded, std::vector<chat::Event>& out);
+  Status take_calls(std::vector<ToolCallPiece> pieces);
   Status take_text(std::string_view text, std::vector<chat::TokenInfo> tokens, std::vector<chat::Event>& out);
   void emit(std::string text, std::vector<chat::Event>& out);
   Status complete(std::vector<chat::Event>& out);
@@ -73,6 +75,7 @@ class ReplyReader {
   chat::StopFilter stop_filter_;
   std::vector<chat::TokenInfo> tokens_;  // of text that is held back
   std::optional<chat::FinishReason> finish_;
+  std::vector<chat::ToolCall> tool_calls_;
   chat::Usage usage_;
   std::shared_ptr<const chat::Trace> trace_;
   size_t text_bytes_ = 0;  // received, before alignment

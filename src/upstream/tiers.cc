@@ -35,7 +35,9 @@ class TierStream final : public chat::Stream {
     Status last = make_error(ErrorCode::kUnavailable, "no upstream is left to ask");
     while (next_tier_ < tiers_->size()) {
       const Tier& tier = (*tiers_)[next_tier_++];
-      if (next_tier_ < tiers_->size() && !tier.backend->state().available) continue;
+      const std::string& bound = outbound_.request().routing.bound_to;
+      if (!bound.empty() && tier.backend->info().name != bound) continue;
+      if (bound.empty() && next_tier_ < tiers_->size() && !tier.backend->state().available) continue;
       auto stream = tier.backend->start(outbound_);
       if (!stream.ok()) {
         if (!chat::another_may_answer(stream.error().code)) return stream.error();

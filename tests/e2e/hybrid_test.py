@@ -131,6 +131,37 @@ class Hybrid(unittest.TestCase):
         self.assertGreaterEqual(cached, first.usage["prompt_tokens"] - 8)
         self.assertEqual(len(self.device.session("reuse")), 6)
 
+    def test_coming_home_after_many_turns_prefills_the_unseen_alone(self):
+        """What the local model has read and written before is not read again, to 1 % of the prompt's tokens."""
+        def tokens(messages):
+            text = self.device.post("/apply-template", {"messages": messages}).json["prompt"]
+            return self.device.post("/tokenize", {"content": text, "parse_special": True}).json["tokens"]
+
+        for away in (1, 3):
+            with self.subTest(turns_upstream=away):
+                messages = [{"role": "user", "content": f"Tell me {away} things about rivers and the sea. " * 8}]
+                first = self.device.chat(messages, max_tokens=16, hedge={"route": "local"})
+                self.assertEqual(first.backends(), ["local"])
+                seen = first.usage["prompt_tokens"]
+                for turn in range(away):
+                    messages.append({"role": "assistant", "content": first.content if turn == 0 else answer.content})
+                    messages.append({"role": "user", "content": f"Go on, part {turn}."})
+                    answer = self.device.chat(messages, max_tokens=12, hedge={"route": "upstream"})
+                    self.assertEqual(answer.backends(), [UPSTREAM])
+                messages.append({"role": "assistant", "content": answer.content})
+                messages.append({"role": "user", "content": "And home again."})
+                home = self.device.chat(messages, max_tokens=4, hedge={"route": "local"})
+                self.assertEqual(home.backends(), ["local"])
+                cached = home.usage["prompt_tokens_details"]["cached_tokens"]
+                total = home.usage["prompt_tokens"]
+                # Read with the first prompt, or written by the local model itself: all that both conversations share.
+                begun = tokens([messages[0], {"role": "assistant", "content": first.content}])
+                whole = tokens(messages)
+                shared = next((i for i, (a, b) in enumerate(zip(begun, whole)) if a != b), min(len(begun), len(whole)))
+                self.assertGreaterEqual(shared, seen)
+                print(f"{away} turns away: {total} tokens, {shared} known, {cached} taken over, {total - cached} read")
+                self.assertLessEqual(abs(cached - shared), max(2, total * 0.01))
+
     def test_a_private_session_never_leaves(self):
         secret = "My neighbour keeps bees in Zanzibar."
         with self.kept_home("Zanzibar"):

@@ -1,18 +1,22 @@
 """kill -9 of the server under load, again and again over one data directory: every turn whose client received the final
 chunk (or the whole body) must be in its session afterwards.
 
-HEDGE_E2E_KILLS sets the number of kills (20; 100 for the full check).
+HEDGE_E2E_KILLS sets the number of kills (20; 1000 for the full check), over SQLite and over PostgreSQL a half each. The time to
+resume is that of reading a session's turns from a server that has just started, before any prompt is computed.
 """
 
 import contextlib
 import http.client
+import os
 import random
 import tempfile
 import threading
+import time
 import unittest
 
 import harness
 from harness import Server
+from postgres import Postgres
 from wire import ANSWER_LIMIT_S, Answer
 
 KILLS = harness.count_from_environment("HEDGE_E2E_KILLS", 20)
@@ -75,16 +79,29 @@ class Kills(unittest.TestCase):
                 self.assertIn(pair, kept, f"session {session}: acknowledged and lost")
 
     def test_no_acknowledged_turn_is_lost(self):
+        self.kill_and_check("", KILLS - KILLS // 2, 0.4)
+
+    def test_nor_with_postgresql(self):
+        with contextlib.closing(Postgres()) as postgres:
+            self.kill_and_check(postgres.url, KILLS // 2, 1.5)  # a commit there takes longer
+
+    def kill_and_check(self, store, kills, moment_s):
         model = harness.model(harness.SMOLLM2)
+        resumed = []
         seed = random.randrange(1 << 32)
         chance = random.Random(seed)
         sessions = {}
         with tempfile.TemporaryDirectory(prefix="hedge-kill-") as data_dir, self.subTest(seed=seed):
-            for kill in range(KILLS):
-                server = Server(model, "-c", "256", "--log-level", "warn", data_dir=data_dir)
+            config = os.path.join(data_dir, "hedge.toml")
+            with open(config, "w") as file:
+                file.write(f'[session]\nstore = "{store}"\n')
+            for kill in range(kills):
+                server = Server(model, "-c", "256", "--log-level", "warn", "--config", config, data_dir=data_dir)
                 # What the last kill left, and at times all of it.
                 recent = {s: a for s, a in sessions.items() if s.startswith(f"kill-{kill - 1}-")}
-                self.check_kept(server, sessions if kill % 10 == 9 else recent)
+                self.check_kept(server, sessions if kill % 100 == 99 else recent)
+                if known := [s for s, a in sessions.items() if a]:
+                    resumed.append(self.time_to_resume(server, known[-1]))
                 talkers = []
                 for number in range(CLIENTS):
                     # Some sessions go on over the kill.
@@ -94,18 +111,27 @@ class Kills(unittest.TestCase):
                 for talker in talkers:
                     self.assertTrue(talker.first.wait(ANSWER_LIMIT_S))
                 # A moment anywhere in the next few answers; any outcome is a valid one.
-                threading.Event().wait(chance.uniform(0, 0.4))
+                threading.Event().wait(chance.uniform(0, moment_s))
                 server.kill()
                 for talker in talkers:
                     talker.join(ANSWER_LIMIT_S)
                     self.assertFalse(talker.is_alive())
                     if talker.error:
                         raise talker.error
-            with Server(model, "-c", "256", data_dir=data_dir) as server:
+            with Server(model, "-c", "256", "--config", config, data_dir=data_dir) as server:
                 self.check_kept(server, sessions)
         total = sum(len(acknowledged) for acknowledged in sessions.values())
-        print(f"{KILLS} kills, {total} acknowledged turns, none lost")
-        self.assertGreater(total, KILLS, "too few turns for the test to show anything")
+        resumed.sort()
+        print(f"{kills} kills, {total} acknowledged turns, none lost; sessions read in {resumed[len(resumed) // 2]:.1f} ms "
+              f"(median), {resumed[len(resumed) * 99 // 100]:.1f} ms (99 %)")
+        self.assertGreater(total, kills, "too few turns for the test to show anything")
+
+    def time_to_resume(self, server, session):
+        with contextlib.closing(server.client()) as client:
+            client.request("GET", "/v1/models")  # the model is loaded, the connection open
+            began = time.monotonic()
+            self.assertEqual(client.request("GET", f"/v1/hedge/sessions/{session}").status, 200)
+            return (time.monotonic() - began) * 1000
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@
 #include "cli/config/config.h"
 #include "cli/options.h"
 #include "cli/recorded_speeds.h"
+#include "cli/session_store.h"
 #include "cli/terminal.h"
 #include "route/replay.h"
 

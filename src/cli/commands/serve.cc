@@ -15,6 +15,7 @@
 #include "cli/kernel_level.h"
 #include "cli/models/store.h"
 #include "cli/options.h"
+#include "cli/session_store.h"
 #include "cli/stack.h"
 #include "cli/terminal.h"
 #include "os/file.h"
@@ -106,16 +107,12 @@ Error from_file(const Settings& settings, const char* section, const char* name,
   return error;
 }
 
-// Of what is as private as the conversations: their database, and the KV cache's disk tier.
-std::string data_folder(const Settings& settings, const ModelStore& store) {
-  return settings.data_dir.empty() ? store.home() : settings.data_dir;
-}
-
-Result<std::string> database_path(const Settings& settings, const ModelStore& store) {
-  const std::string folder = data_folder(settings, store);
+// The folder of what is private, made where it is not there.
+Result<std::string> make_data_folder(const Settings& settings) {
+  HEDGE_TRY_SET(std::string folder, data_folder(settings));
   if (const Status made = os::make_dirs(folder); !made.ok())
     return from_file(settings, "session", "data_dir", made.error());
-  return folder + "/hedge.db";
+  return folder;
 }
 
 Status start_and_serve(Settings settings) {
@@ -125,8 +122,8 @@ Status start_and_serve(Settings settings) {
   HEDGE_TRY_SET(const ModelStore store, ModelStore::from_environment());
   auto model_path = store.resolve(settings.model);
   if (!model_path.ok()) return from_file(settings, "model", "model", std::move(model_path).error());
-  HEDGE_TRY_SET(const std::string database, database_path(settings, store));
-  if (settings.engine.kv_disk_dir.empty()) settings.engine.kv_disk_dir = data_folder(settings, store) + "/kv";
+  HEDGE_TRY_SET(const std::string folder, make_data_folder(settings));
+  if (settings.engine.kv_disk_dir.empty()) settings.engine.kv_disk_dir = folder + "/kv";
   settings.engine.warn = [](const std::string& text) { spdlog::warn("{}", text); };
 
   // Before any thread starts, so that all inherit the mask and only sigwait() gets them.
@@ -146,7 +143,7 @@ Status start_and_serve(Settings settings) {
              is_v6 ? "]" : "", server->port());
   std::fflush(stdout);
   const Running running(*server);
-  auto built = build_stack(settings, *model_path, database);
+  auto built = build_stack(settings, *model_path, folder);
   if (!built.ok()) {
     server->give_up();
     return std::move(built).error();
@@ -154,7 +151,7 @@ Status start_and_serve(Settings settings) {
   stack = std::move(built).value();
   const chat::BackendInfo& info = stack->engine->info();
   spdlog::info("model {} with a context of {} tokens per request; sessions in {}", info.model,
-               info.context_tokens, database);
+               info.context_tokens, printable_address(store_address(settings, folder)));
   if (stack->upstream) {
     spdlog::info("upstream '{}': {} at {}", settings.upstream.name, settings.upstream.model,
                  settings.upstream.base_url);

@@ -35,6 +35,7 @@ struct Settings {
   bool allow_anonymous = false;
   std::string log_level = "info";
   std::string data_dir;                           // of the session database; empty: the home of Hedge
+  std::string session_store;                      // session/store.h; empty: hedge.db in data_dir
   upstream::Options upstream;                     // used when base_url is set
   std::vector<upstream::Options> more_upstreams;  // the second [[upstream]] and those after it
   route::Policy policy;

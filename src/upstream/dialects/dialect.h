@@ -47,10 +47,17 @@ struct HttpReply {
   std::string_view header(std::string_view name) const;
 };
 
+// A part of a tool call; those of one index belong together, in the order in which they come.
+struct ToolCallPiece {
+  size_t index = 0;
+  chat::ToolCall part;
+};
+
 // What one event of a stream, or a whole body, says.
 struct Decoded {
   std::string text;  // may end inside a character, where the endpoint cut it there
   std::vector<chat::TokenInfo> tokens;
+  std::vector<ToolCallPiece> tool_calls;
   std::optional<chat::FinishReason> finish;
   std::optional<chat::Usage> usage;
   std::string model;                         // as the endpoint names it

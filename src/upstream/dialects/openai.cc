@@ -50,11 +50,32 @@ Json message_json(chat::Role role, const std::string& content) {
   return {{"role", chat::to_string(role)}, {"content", content}};
 }
 
+// What the backend itself added to a call goes back as it came; the fields that everybody knows are ours.
+Json tool_call_json(const chat::ToolCall& call) {
+  Json out = call.extra.empty() ? Json::object() : Json::parse(call.extra, nullptr, false);
+  if (!out.is_object()) out = Json::object();
+  out["id"] = call.id;
+  out["type"] = "function";
+  out["function"] = {{"name", call.name}, {"arguments", call.arguments}};
+  return out;
+}
+
+// Tools as the client sent them; what is no JSON is refused before it comes here.
+void put_tools(Json& body, const chat::Request& request) {
+  if (request.tools.empty()) return;
+  body["tools"] = Json::parse(request.tools, nullptr, false);
+  if (!request.tool_choice.empty()) body["tool_choice"] = Json::parse(request.tool_choice, nullptr, false);
+  if (request.parallel_tool_calls) body["parallel_tool_calls"] = *request.parallel_tool_calls;
+}
+
 Json messages_json(const chat::Request& request, const std::string& start) {
   Json messages = Json::array();
   for (const chat::Message& message : request.messages) {
     messages.push_back(message_json(message.role, message.content));
     if (!message.name.empty()) messages.back()["name"] = message.name;
+    if (!message.tool_call_id.empty()) messages.back()["tool_call_id"] = message.tool_call_id;
+    for (const chat::ToolCall& call : message.tool_calls)
+      messages.back()["tool_calls"].push_back(tool_call_json(call));
   }
   if (start.empty()) return messages;
   // Two assistant messages in a row are refused by some endpoints; the start already holds the text of the
@@ -97,6 +118,7 @@ Result<HttpRequest> encode(const chat::Request& request, std::string_view model,
       body["logprobs"] = true;
       body["top_logprobs"] = std::min(request.top_logprobs, kTopLogprobsMax);
     }
+    put_tools(body, request);
     put_limit(body, request.max_tokens, options.token_limit);
   }
   if (options.stream_usage) body["stream_options"] = {{"include_usage", true}};
@@ -294,6 +316,29 @@ Error error_from(const Json& object, int status, std::string what) {
   return out;
 }
 
+// Parts of tool calls in a chunk, or whole ones. Members that are not OpenAI's are kept as the backend's own.
+Status read_tool_calls(const Json& list, std::vector<ToolCallPiece>& out) {
+  if (list.is_null()) return {};
+  if (!list.is_array()) return wrong_type("choices[0].delta.tool_calls", "a list", list);
+  for (size_t i = 0; i < list.size(); ++i) {
+    const Json& item = list[i];
+    if (!item.is_object()) return wrong_type("choices[0].delta.tool_calls[]", "an object", item);
+    const Json& function = member(item, "function");
+    ToolCallPiece piece;
+    const Json& index = member(item, "index");
+    piece.index = index.is_number_integer() ? static_cast<size_t>(count_or_zero(index)) : i;
+    piece.part.id = string_or_empty(member(item, "id"));
+    piece.part.name = string_or_empty(member(function, "name"));
+    const Json& arguments = member(function, "arguments");  // some servers write the object itself
+    piece.part.arguments = arguments.is_object() ? arguments.dump() : string_or_empty(arguments);
+    Json extra = item;
+    for (const char* known : {"index", "id", "type", "function"}) extra.erase(known);
+    if (!extra.empty()) piece.part.extra = extra.dump(-1, ' ', false, Json::error_handler_t::replace);
+    out.push_back(std::move(piece));
+  }
+  return {};
+}
+
 // choices[0] of a chunk ("delta") or of a whole answer ("message"), of chat ("content") or completions
 // ("text").
 Status read_choice(const Json& choice, Decoded& out) {
@@ -305,6 +350,7 @@ Status read_choice(const Json& choice, Decoded& out) {
   // A model that declines in words has answered: to ask another one would be to go behind its back.
   out.text += string_or_empty(member(delta, "refusal"));
   out.tokens = tokens_of(member(choice, "logprobs"));
+  HEDGE_TRY(read_tool_calls(member(delta, "tool_calls"), out.tool_calls));
   for (const char* silent : {"reasoning_content", "reasoning", "tool_calls"}) {
     const Json& value = member(delta, silent);
     out.progress |=
@@ -313,10 +359,11 @@ Status read_choice(const Json& choice, Decoded& out) {
   out.progress |= !out.text.empty();
   const Json& reason = member(choice, "finish_reason");
   if (reason.is_string()) {
-    // Every other reason ("stop", "eos", "tool_calls") means that the endpoint has no more to say.
+    // Every other reason ("stop", "eos") means that the endpoint has no more to say.
     const std::string& word = reason.get_ref<const std::string&>();
     out.finish = word == "length" || word == "max_tokens" ? chat::FinishReason::kLength
                  : word == "content_filter"               ? chat::FinishReason::kContentFilter
+                 : word == "tool_calls"                   ? chat::FinishReason::kToolCalls
                                                           : chat::FinishReason::kStop;
   } else if (!reason.is_null()) {
     return wrong_type("choices[0].finish_reason", "a string", reason);
