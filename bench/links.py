@@ -5,6 +5,7 @@ Hedge's own:
   bytes_out   from the client's last byte to the request's first byte at the upstream, on a warm connection
   added_ttft  time to the first text through Hedge, less the time to the first text of the same request sent directly
   resume      from the upstream's last text to the first local one, after the upstream has died in mid-answer
+  loser       from the first local text to the end of the upstream's connection, where the local model has won a race
 
   bench/links.py [--hedge PROGRAM] [--scripted PROGRAM] [--count N] [--json FILE]
 
@@ -35,17 +36,22 @@ continuation = "prefix"
 breaker_failures = 1000
 [policy]
 race_after_ms = 0
+[[policy.rules]]
+when = {{tag = "race"}}
+use = "race"
 [policy.confidence]
 enabled = false
 """
 
 
 class Tap:
-    """A relay that notes when the first byte of each request passes; one thread per direction and connection."""
+    """A relay that notes when the first byte of each request passes, and when a client closes; one thread per direction and
+    connection."""
 
     def __init__(self, port):
         self.target = port
         self.arrivals = []
+        self.ends = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -68,6 +74,8 @@ class Tap:
                 if outward and data.startswith(b"POST"):
                     self.arrivals.append(time.perf_counter())
                 sink.sendall(data)
+        if outward:
+            self.ends.append(time.perf_counter())
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -163,11 +171,28 @@ def measure_resume(hedge_port, count):
     return {"resume": summary(gaps)}
 
 
+def measure_losers(hedge_port, tap, count):
+    """The upstream keeps silent for longer than the local model takes; closing its connection is what cancels it."""
+    late = []
+    with contextlib.closing(Connection(hedge_port)) as connection:
+        for i in range(count):
+            ended = len(tap.ends)
+            text = f"script: first_delay_ms=5000; say: alpha bravo charlie delta {i}"
+            _, pieces = connection.ask(body_of(text, max_tokens=8, hedge={"tags": ["race"]}))
+            limit = time.perf_counter() + 5
+            while len(tap.ends) == ended and time.perf_counter() < limit:
+                time.sleep(0.001)
+            if len(tap.ends) == ended:
+                raise SystemExit("the upstream that lost a race kept its connection for 5 s")
+            late.append(max(tap.ends[ended] - first_text(pieces), 0))
+    return {"loser": summary(late)}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hedge", help="the program (default build/release/hedge)")
     parser.add_argument("--scripted", help="the scripted upstream (default: beside it)")
-    parser.add_argument("--count", type=int, default=1000, help="requests of each kind (%(default)s); resumes are a fifth")
+    parser.add_argument("--count", type=int, default=1000, help="requests of each kind (%(default)s); resumes are a fifth, races a tenth")
     parser.add_argument("--json", help="write the figures there as well")
     arguments = parser.parse_args()
     if arguments.count < 10:
@@ -197,6 +222,8 @@ def main():
                 times = measure_first_text(device.port, upstream.port, tap if tapped else None, arguments.count)
                 if tapped:
                     figures["bytes_out"] = times["bytes_out"]
+                    print(f"{arguments.count // 10} races that the upstream loses ...", file=sys.stderr)
+                    figures.update(measure_losers(device.port, tap, arguments.count // 10))
                     continue
                 figures.update(times)
                 print(f"{arguments.count // 5} upstreams that die ...", file=sys.stderr)

