@@ -14,8 +14,11 @@ inline constexpr Deadline kNoDeadline = Deadline::max();
 
 inline Deadline deadline_after(Milliseconds delay) { return SteadyClock::now() + delay; }
 
+inline double seconds_between(SteadyClock::time_point start, SteadyClock::time_point end) {
+  return std::chrono::duration<double>(end - start).count();
+}
 inline double seconds_since(SteadyClock::time_point start) {
-  return std::chrono::duration<double>(SteadyClock::now() - start).count();
+  return seconds_between(start, SteadyClock::now());
 }
 
 // Milliseconds since 1970-01-01 UTC.

@@ -15,6 +15,7 @@
 #include <unordered_map>
 
 #include "base/hash.h"
+#include "base/lines.h"
 #include "base/utf8.h"
 #include "cli/terminal.h"
 #include "model/config.h"
@@ -146,13 +147,8 @@ Result<std::vector<ProbeItem>> parse_probe_items(std::string_view text, const st
   std::vector<ProbeItem> items;
   std::map<std::string, uint32_t> cells, groups;
   uint32_t next_group = 0;
-  size_t number = 0;
-  while (!text.empty()) {
-    ++number;
-    const size_t end = std::min(text.find('\n'), text.size());
-    const std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+  HEDGE_TRY(each_line(text, [&](std::string_view line, size_t number) -> Status {
+    if (is_blank(line)) return {};
     if (line.size() > kLineBytesMax)
       return bad_line(path, number,
                       fmt::format("expected at most {} bytes a line, got {}", kLineBytesMax, line.size()));
@@ -191,7 +187,8 @@ Result<std::vector<ProbeItem>> parse_probe_items(std::string_view text, const st
     item.group = known == groups.end() ? next_group++ : known->second;
     if (!group.empty()) groups.emplace(group, item.group);
     items.push_back(std::move(item));
-  }
+    return {};
+  }));
   if (items.empty())
     return make_error(ErrorCode::kInvalidArgument, path + ": expected a JSON object a line, got no line");
   return items;

@@ -191,6 +191,23 @@ Status write_file_atomic(const std::string& path, std::string_view content, int 
   return file->commit();
 }
 
+Status append_file(const std::string& path, std::string_view content, int mode) {
+  const Descriptor file(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, mode));
+  if (!file.ok()) return system_error("open", path, errno);
+  ssize_t written = 0;
+  do {
+    written = ::write(file.get(), content.data(), content.size());
+  } while (written < 0 && errno == EINTR);
+  if (written < 0) return system_error("write", path, errno);
+  if (static_cast<size_t>(written) != content.size()) return system_error("write all of", path, ENOSPC);
+  return {};
+}
+
+Status rename_file(const std::string& from, const std::string& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) return system_error("rename", from, errno);
+  return {};
+}
+
 Status make_dirs(const std::string& path) {
   if (path.empty()) return make_error(ErrorCode::kInvalidArgument, "cannot make a folder without a name");
   for (size_t end = 1; end <= path.size(); ++end) {

@@ -78,6 +78,9 @@ class AtomicFile {
 
 // Readers see the old content or the new, never half.
 Status write_file_atomic(const std::string& path, std::string_view content, int mode = 0644);
+// Adds to the end of a file, in one write, so that several processes may do so; makes it with `mode` where
+// there is none. Not synced.
+Status append_file(const std::string& path, std::string_view content, int mode = 0644);
 Status make_dirs(const std::string& path);
 // A folder for this user alone (mode 0700), made or, when it is there, set so. Its parents as make_dirs().
 Status make_private_dir(const std::string& path);
@@ -94,5 +97,7 @@ Result<std::vector<FileEntry>> list_files(const std::string& folder, size_t limi
 Result<FileEntry> file_entry(const std::string& path);
 // Whether the file is gone afterwards.
 bool remove_file(const std::string& path);
+// Over what has the new name.
+Status rename_file(const std::string& from, const std::string& to);
 
 }  // namespace hedge::os

@@ -114,6 +114,17 @@ TEST_F(FileTest, AtomicFileWithoutCommitLeavesTheOldContent) {
   EXPECT_EQ(entries(), 1u);
 }
 
+TEST_F(FileTest, AppendsAndRenames) {
+  ASSERT_TRUE(append_file(path("log"), "one\n", 0600).ok());
+  ASSERT_TRUE(append_file(path("log"), "two\n", 0600).ok());
+  EXPECT_EQ(*read_file(path("log"), 100), "one\ntwo\n");
+  ASSERT_TRUE(rename_file(path("log"), path("log.1")).ok());
+  EXPECT_FALSE(file_exists(path("log")));
+  EXPECT_EQ(*read_file(path("log.1"), 100), "one\ntwo\n");
+  EXPECT_FALSE(rename_file(path("log"), path("log.1")).ok());
+  EXPECT_FALSE(append_file(folder_ + "/no/such", "x").ok());
+}
+
 TEST_F(FileTest, MakeDirs) {
   EXPECT_TRUE(make_dirs(path("a/b/c")).ok());
   EXPECT_TRUE(make_dirs(path("a/b/c")).ok());

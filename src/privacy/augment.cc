@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/lines.h"
 #include "base/utf8.h"
 #include "privacy/fold.h"
 
@@ -340,12 +341,7 @@ std::span<const std::string_view> nationalities() { return kNationalities; }
 
 Result<WordLists> WordLists::parse(std::string_view text) {
   WordLists lists;
-  size_t line_number = 0;
-  while (!text.empty()) {
-    ++line_number;
-    const size_t end = std::min(text.find('\n'), text.size());
-    const std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
+  HEDGE_TRY(each_line(text, [&](std::string_view line, size_t line_number) -> Status {
     const size_t tab = line.find('\t');
     const size_t tab2 = tab == std::string_view::npos ? tab : line.find('\t', tab + 1);
     if (tab2 == std::string_view::npos || line.size() > kLineMax || !utf8_valid(line)) {
@@ -355,7 +351,8 @@ Result<WordLists> WordLists::parse(std::string_view text) {
     }
     lists.kinds[std::string(line.substr(0, tab))].push_back(
         {std::string(line.substr(tab + 1, tab2 - tab - 1)), std::string(line.substr(tab2 + 1))});
-  }
+    return {};
+  }));
   for (const char* kind :
        {"first", "last", "city", "country", "street", "company", "job", "region", "abbreviation", "word"}) {
     if (lists.kinds.find(kind) == lists.kinds.end())

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/lines.h"
+
 namespace hedge::route {
 namespace {
 
@@ -46,21 +48,15 @@ Result<double> share_field(const json& object, const char* key, std::string_view
 // Calls read(object, line number) for each line that is not blank.
 template <typename Read>
 Status each_object(std::string_view text, std::string_view where, Read&& read) {
-  size_t number = 0, count = 0;
-  while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    const std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    ++number;
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+  size_t count = 0;
+  return each_line(text, [&](std::string_view line, size_t number) -> Status {
+    if (is_blank(line)) return {};
     if (++count > kOutcomesMax)
       return wrong(where, number, fmt::format("expected at most {} lines", kOutcomesMax));
     const auto object = parse_object(line, where, number);
     if (!object.ok()) return object.error();
-    const Status done = read(*object, number);
-    if (!done.ok()) return done.error();
-  }
-  return {};
+    return read(*object, number);
+  });
 }
 
 }  // namespace
