@@ -28,6 +28,9 @@ constexpr int kSlotsMax = 64;
 constexpr int kKvMemoryMbMax = 1 << 24;
 // A prefix that a running sequence computes is worth waiting for from this many tokens on.
 constexpr size_t kSharedPrefixMin = 32;
+// So many waiting requests are looked at for one that can start, and so often is one overtaken that cannot.
+constexpr size_t kLookAhead = 8;
+constexpr int kOvertakenMax = 8;
 // Healing takes back at most this many tokens of a broken word.
 constexpr size_t kHealTokensMax = 8;
 // No sane model comes near it; what lies beyond, NaN included, comes from broken weights.
@@ -98,6 +101,7 @@ class EngineImpl final : public Engine {
     plan_.reserve(static_cast<size_t>(options_.slots));
     drafts_.reserve(static_cast<size_t>(options_.slots));
     running_.reserve(static_cast<size_t>(options_.slots));
+    views_.reserve(static_cast<size_t>(options_.slots));
     thread_ = std::thread([this] { loop(); });
     return {};
   }
@@ -157,6 +161,22 @@ class EngineImpl final : public Engine {
     counters.kv_disk_files_rejected = kv.disk.files_rejected;
     return counters;
   }
+
+  std::vector<Running> running() const override {
+    std::lock_guard lock(bell_->mutex);
+    const auto now = SteadyClock::now();
+    std::vector<Running> out;
+    for (const View& view : views_) {
+      Running& running = out.emplace_back(view.running);
+      running.age_seconds = seconds_between(view.arrived, now);
+      const double decoding = seconds_between(view.decode_start, now);
+      if (running.answer_tokens > 1 && decoding > 0)
+        running.tokens_per_second = static_cast<double>(running.answer_tokens - 1) / decoding;
+    }
+    return out;
+  }
+
+  int slots() const override { return options_.slots; }
 
   Result<std::unique_ptr<chat::Stream>> start(const chat::Request& request) override {
     HEDGE_TRY_SET(std::unique_ptr<Sequence> sequence, make_sequence(request));
@@ -243,15 +263,16 @@ class EngineImpl final : public Engine {
     return word;
   }
 
-  Error too_long_for_memory(size_t prompt_tokens, size_t answer_tokens) const {
+  // `field`: what would have to be shorter.
+  Error too_long_for_memory(size_t prompt_tokens, size_t answer_tokens, const char* field) const {
     const auto mib = [](size_t bytes) { return std::to_string((bytes >> 20) + 1) + " MiB"; };
     return make_error(ErrorCode::kContextExceeded,
                       "the prompt has " + std::to_string(prompt_tokens) + " tokens and the answer up to " +
                           std::to_string(answer_tokens) + ", which take " +
-                          mib(slots_->bytes_of(prompt_tokens + answer_tokens)) +
-                          " of KV memory; kv_memory_mb allows " + mib(slots_->stats().bytes_max - 1) +
-                          ", which hold " + std::to_string(slots_->tokens_max()) + " tokens",
-                      "max_tokens");
+                          mib(slots_->bytes_of(prompt_tokens + answer_tokens)) + " of KV memory; there are " +
+                          mib(slots_->stats().bytes_max - 1) + " (kv_memory_mb, --kv-memory), which hold " +
+                          std::to_string(slots_->tokens_max()) + " tokens",
+                      field);
   }
 
   Result<std::unique_ptr<Sequence>> make_sequence(const chat::Request& request) {
@@ -288,7 +309,12 @@ class EngineImpl final : public Engine {
     // waits in vain.
     const size_t memory_tokens = slots_->tokens_max();
     const size_t least = prompt_count + (request.max_tokens >= 0 ? generated_max : 1);
-    if (least > memory_tokens) return too_long_for_memory(prompt_count, least - prompt_count);
+    if (least > memory_tokens) {
+      const char* const prompt_field = request.raw ? "prompt" : "messages";
+      const bool prompt_alone = prompt_count + 1 > memory_tokens;
+      return too_long_for_memory(prompt_count, least - prompt_count,
+                                 prompt_alone ? prompt_field : "max_tokens");
+    }
     const size_t generated_room = std::min(room, memory_tokens - prompt_count);
     generated_max = std::min(generated_max, generated_room);
     const size_t tokens_max = prompt_count + std::min(generated_room, generated_max + must.size());
@@ -316,6 +342,24 @@ class EngineImpl final : public Engine {
     size_t outputs;  // of the last rows
   };
 
+  // What running() tells of a sequence.
+  struct View {
+    Running running;
+    SteadyClock::time_point arrived, decode_start;
+  };
+
+  void show_running() {
+    std::lock_guard lock(bell_->mutex);
+    views_.clear();
+    for (const std::unique_ptr<Sequence>& sequence : running_) {
+      const Sequence& s = *sequence;
+      views_.push_back(
+          {{s.prompt_tokens, s.cached_tokens, std::min(s.computed, s.prompt_tokens), s.answered(), 0, 0},
+           s.arrived,
+           s.decode_start});
+    }
+  }
+
   void loop() {
     while (true) {
       {
@@ -325,7 +369,9 @@ class EngineImpl final : public Engine {
       }
       drop_cancelled();
       admit();
-      if (!step() && !running_.empty()) {
+      const bool worked = step();
+      show_running();
+      if (!worked && !running_.empty()) {
         std::unique_lock lock(bell_->mutex);
         bell_->news.wait_for(lock, kLagPoll);
       }
@@ -372,26 +418,8 @@ class EngineImpl final : public Engine {
 
   void admit() {
     while (running_.size() < static_cast<size_t>(options_.slots)) {
-      Sequence* next;
-      {
-        std::lock_guard lock(bell_->mutex);
-        if (waiting_.empty()) return;
-        next = waiting_.front().get();  // Only this thread takes them out.
-        if (waits_for_prefix(*next)) return;
-      }
-      if (!slots_->admit(*next)) {
-        HEDGE_CHECK(!running_.empty());  // make_sequence() lets none in that would not fit alone.
-        return;
-      }
-      std::unique_ptr<Sequence> sequence;
-      {
-        std::lock_guard lock(bell_->mutex);
-        sequence = std::move(waiting_.front());
-        waiting_.pop_front();
-        active_ = static_cast<int>(running_.size()) + 1;
-        counters_.prompt_tokens += sequence->prompt_tokens;
-        counters_.cached_tokens += sequence->cached_tokens;
-      }
+      std::unique_ptr<Sequence> sequence = take_next();
+      if (sequence == nullptr) return;
       if (!drafters_.empty()) {
         sequence->drafter = std::move(drafters_.back());
         drafters_.pop_back();
@@ -401,6 +429,35 @@ class EngineImpl final : public Engine {
                                     static_cast<int>(sequence->cached_tokens)});
       running_.push_back(std::move(sequence));
     }
+  }
+
+  // The first waiting request that can start. One that cannot, because it needs more KV memory than is free
+  // or waits for a prefix, is overtaken by those behind it, but only kOvertakenMax times: then all wait for
+  // it, so that small requests without end do not starve a large one. Null: none can start.
+  std::unique_ptr<Sequence> take_next() {
+    for (size_t place = 0; place < kLookAhead; ++place) {
+      Sequence* next;
+      bool waits;
+      {
+        std::lock_guard lock(bell_->mutex);
+        if (place >= waiting_.size()) return nullptr;
+        next = waiting_[place].get();  // Only this thread takes them out.
+        waits = waits_for_prefix(*next);
+      }
+      if (!waits && slots_->admit(*next)) {
+        std::lock_guard lock(bell_->mutex);
+        for (size_t i = 0; i < place; ++i) ++waiting_[i]->overtaken;
+        std::unique_ptr<Sequence> sequence = std::move(waiting_[place]);
+        waiting_.erase(waiting_.begin() + static_cast<ptrdiff_t>(place));
+        active_ = static_cast<int>(running_.size()) + 1;
+        counters_.prompt_tokens += sequence->prompt_tokens;
+        counters_.cached_tokens += sequence->cached_tokens;
+        return sequence;
+      }
+      HEDGE_CHECK(!running_.empty());  // make_sequence() lets none in that would not fit alone.
+      if (next->overtaken >= kOvertakenMax) return nullptr;
+    }
+    return nullptr;
   }
 
   // A sequence that shares a long prompt with one whose prompt is being computed right now waits for it,
@@ -714,6 +771,7 @@ class EngineImpl final : public Engine {
   const std::shared_ptr<Bell> bell_ = std::make_shared<Bell>();
   std::deque<std::unique_ptr<Sequence>> waiting_;
   Counters counters_;
+  std::vector<View> views_;  // of running_; reserved for all slots
   int active_ = 0;
   bool stopping_ = false;
 

@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "chat/backend.h"
@@ -65,6 +66,16 @@ struct Counters {
   uint64_t kv_disk_files_rejected = 0;
 };
 
+// An answer in the making, as the last step left it.
+struct Running {
+  size_t prompt_tokens = 0;
+  size_t cached_tokens = 0;  // of the prompt, found in the KV cache
+  size_t prompt_read = 0;    // of the prompt, found or computed
+  size_t answer_tokens = 0;
+  double tokens_per_second = 0;  // of the answer, since its first token
+  double age_seconds = 0;        // since the request came
+};
+
 class Engine : public chat::Backend {
  public:
   // Maps the file, checks it, starts the engine thread. Fails with the file's error, never half started.
@@ -83,6 +94,9 @@ class Engine : public chat::Backend {
     size_t tokens = 0;
   };
   virtual std::optional<KvName> kv_name(std::span<const int32_t>) const { return std::nullopt; }
+  // In the order in which they were admitted.
+  virtual std::vector<Running> running() const = 0;
+  virtual int slots() const = 0;  // so many answers run at once
 };
 
 }  // namespace hedge::engine

@@ -426,6 +426,58 @@ TEST_F(EngineTest, ASmallBudgetMakesRequestsWaitAndChangesNoAnswer) {
   EXPECT_GT(engine->counters().kv_pages_evicted, 0u);
 }
 
+// One that needs more memory than is free is overtaken, but not without end.
+TEST_F(EngineTest, ALargeRequestDoesNotBlockSmallOnesNorStarves) {
+  model::TinySpec spec = engine_spec();
+  spec.context = 8192;
+  const TinyFile file{model::TinyModel(spec)};
+  Options options = one_thread(2);
+  options.context_tokens = 8192;
+  options.kv_memory_mb = 1;
+  const auto engine = load_engine(file, options);
+  const int most = engine->info().context_tokens;
+  ASSERT_GT(most, 1000);
+  // It fills its channel, nobody reads, and it stays.
+  chat::Request half = greedy("hello", most / 2);
+  half.ignore_eos = true;
+  const auto running = start(*engine, half);
+  expect_started(*running);
+  chat::Request whole = greedy("the cat", most - 100);
+  whole.ignore_eos = true;
+  const auto large = start(*engine, whole);
+  constexpr int kOvertaken = 8;  // kOvertakenMax
+  for (int i = 0; i < kOvertaken; ++i)
+    EXPECT_EQ(ask(*engine, greedy("small " + std::to_string(i), 3)).done.usage.completion_tokens, 3);
+  const auto last = start(*engine, greedy("small again", 3));
+  EXPECT_EQ(engine->state().queued, 2);
+  EXPECT_EQ(engine->state().active, 1);
+  running->cancel();
+  expect_started(*large);  // its turn
+  EXPECT_TRUE(eventually([&] { return engine->state().active >= 1; }));
+  large->cancel();
+  EXPECT_EQ(take_all(*last).done.usage.completion_tokens, 3);
+}
+
+TEST_F(EngineTest, TellsOfTheAnswersInTheMaking) {
+  const auto engine = make(one_thread(2));
+  EXPECT_EQ(engine->slots(), 2);
+  EXPECT_TRUE(engine->running().empty());
+  chat::Request request = greedy("hello", 500);
+  request.ignore_eos = true;
+  const auto stream = start(*engine, request);
+  expect_started(*stream);
+  EXPECT_TRUE(eventually([&] {
+    const std::vector<Running> running = engine->running();
+    return running.size() == 1 && running[0].answer_tokens > 10 && running[0].tokens_per_second > 0;
+  }));
+  const Running running = engine->running().at(0);
+  EXPECT_GT(running.prompt_tokens, 0U);
+  EXPECT_EQ(running.prompt_read, running.prompt_tokens);
+  EXPECT_GT(running.age_seconds, 0);
+  stream->cancel();
+  EXPECT_TRUE(eventually([&] { return engine->running().empty(); }));
+}
+
 TEST_F(EngineTest, WhatNeverFitsIsRefusedWithNumbers) {
   model::TinySpec spec = engine_spec();
   spec.context = 8192;
@@ -439,8 +491,12 @@ TEST_F(EngineTest, WhatNeverFitsIsRefusedWithNumbers) {
   const auto refused = engine->start(request);
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().code, ErrorCode::kContextExceeded);
-  EXPECT_THAT(refused.error().detail,
-              testing::AllOf(HasSubstr("6000 tokens"), HasSubstr("2000"), HasSubstr("kv_memory_mb")));
+  EXPECT_THAT(refused.error().detail, testing::AllOf(HasSubstr("6000 tokens"), HasSubstr("2000"),
+                                                     HasSubstr("kv_memory_mb, --kv-memory")));
+  EXPECT_EQ(refused.error().field, "prompt");  // it alone is too long
+  request.prompt_tokens.resize(100);
+  request.max_tokens = 8000;
+  EXPECT_EQ(engine->start(request).error().field, "max_tokens");
   // An answer without a limit gets what there is.
   request = greedy("hello", -1);
   request.ignore_eos = true;

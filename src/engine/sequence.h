@@ -102,6 +102,7 @@ struct Sequence {
   InfoWanted wanted;
   AnswerText text;
   SteadyClock::time_point arrived = SteadyClock::now();
+  int overtaken = 0;  // requests behind it that were admitted while it waited
 
   // Set on admission.
   int slot = -1;
