@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <mutex>
 #include <string_view>
 #include <utility>
@@ -44,11 +43,6 @@ struct Core {
     std::forward<Change>(change)(counters);
   }
 
-  // How long the upstream took to its first text, of its last answers.
-  void note_first_text(double ms) {
-    std::lock_guard lock(mutex);
-    first_text_ms[first_text_count++ % first_text_ms.size()] = ms;
-  }
   // For how long a silent upstream is waited for before the local model begins beside it; 0: for ever. The
   // 95th percentile is the usual delay of a hedged request (Dean and Barroso, The Tail at Scale, 2013); three
   // times that, because the local model's answer is the weaker one.
@@ -56,14 +50,9 @@ struct Core {
     if (policy.race_after_ms >= 0) return Milliseconds(policy.race_after_ms);
     constexpr double kMinMs = 1000, kMaxMs = 10'000;
     constexpr size_t kEnough = 8;
-    std::lock_guard lock(mutex);
-    const size_t known = std::min(first_text_count, first_text_ms.size());
-    if (known < kEnough) return Milliseconds(static_cast<int64_t>(kMaxMs));
-    std::array<double, 64> sorted = first_text_ms;
-    const size_t at = known * 95 / 100;
-    std::nth_element(sorted.begin(), sorted.begin() + static_cast<ptrdiff_t>(at),
-                     sorted.begin() + static_cast<ptrdiff_t>(known));
-    return Milliseconds(static_cast<int64_t>(std::clamp(3 * sorted[at], kMinMs, kMaxMs)));
+    const FirstTexts known = predictor.upstream_first_texts();
+    if (known.count < kEnough) return Milliseconds(static_cast<int64_t>(kMaxMs));
+    return Milliseconds(static_cast<int64_t>(std::clamp(3 * known.p95_ms, kMinMs, kMaxMs)));
   }
 
   chat::Backend& local;
@@ -74,9 +63,6 @@ struct Core {
   const PromptScore* const prompt_score;  // null only where policy.prompt is off
   Budget budget;                          // accounts: account_of()
   Predictor predictor;
-
-  std::array<double, 64> first_text_ms{};  // under `mutex`; a ring
-  size_t first_text_count = 0;
 
   mutable std::mutex mutex;
   Counters counters;  // under `mutex`; upstream_tokens_today is the budget's

@@ -11,6 +11,10 @@ constexpr double kNewest = 0.25;
 constexpr double kMsPerSecond = 1000;
 constexpr double kJoulesPerKwh = 3.6e6;
 constexpr double kTokensPerPrice = 1e6;
+constexpr double kBytesPerGb = 1e9;
+// On the way there a token is its text, on the way back an event of a stream: some 250 bytes of JSON around
+// four of text (a chunk of OpenAI's chat completions).
+constexpr double kBytesPerTokenUp = 4, kBytesPerTokenDown = 250;
 constexpr int64_t kNanosMax = INT64_MAX / 4;  // sums of two stay in range
 
 // The first value replaces the guess.
@@ -52,8 +56,13 @@ Terms cost_terms(const Prediction& prediction, const Prices& prices, double gain
           kTokensPerPrice);
   set(Term::kLatency,
       -prices.price_per_second * (prediction.upstream_ms - prediction.local_ms) / kMsPerSecond);
-  set(Term::kEnergy,
-      prices.energy_price_kwh * prices.local_watts * (prediction.local_ms / kMsPerSecond) / kJoulesPerKwh);
+  const double joules_saved =
+      (prices.local_watts * prediction.local_ms - prices.upstream_watts * prediction.upstream_ms) /
+      kMsPerSecond;
+  const double bytes =
+      prediction.prompt_tokens * kBytesPerTokenUp + prediction.answer_tokens * kBytesPerTokenDown;
+  const double network_kwh = prices.network_kwh_per_gb * bytes / kBytesPerGb;
+  set(Term::kEnergy, prices.energy_price_kwh * (joules_saved / kJoulesPerKwh - network_kwh));
   set(Term::kSwitch, conversation_begun ? -prices.switch_cost : 0);
   return terms;
 }
@@ -84,9 +93,30 @@ void Predictor::observe_local(const chat::Usage& usage) {
   ++speeds_.local_answers;
 }
 
-void Predictor::observe_upstream(double first_ms, double rest_ms, int tokens) {
+void Predictor::observe_first_text(double ms) {
+  if (!std::isfinite(ms) || ms <= 0) return;
   std::lock_guard lock(mutex_);
-  fold(speeds_.upstream_first_ms, first_ms, speeds_.upstream_answers);
+  first_texts_ms_[static_cast<size_t>(speeds_.upstream_answers) % kFirstTexts] = ms;
+  fold(speeds_.upstream_first_ms, ms, speeds_.upstream_answers);
+}
+
+FirstTexts Predictor::upstream_first_texts() const {
+  FirstTexts out;
+  std::array<double, kFirstTexts> sorted;
+  {
+    std::lock_guard lock(mutex_);
+    sorted = first_texts_ms_;
+    out.count = std::min(static_cast<size_t>(speeds_.upstream_answers), kFirstTexts);
+  }
+  if (out.count == 0) return out;
+  std::sort(sorted.begin(), sorted.begin() + static_cast<ptrdiff_t>(out.count));
+  out.p50_ms = sorted[out.count * 50 / 100];
+  out.p95_ms = sorted[out.count * 95 / 100];
+  return out;
+}
+
+void Predictor::observe_upstream(double rest_ms, int tokens) {
+  std::lock_guard lock(mutex_);
   if (tokens > 1 && rest_ms > 0)
     fold(speeds_.upstream_decode_tps, (tokens - 1) / rest_ms * kMsPerSecond, rests_);
   fold(speeds_.answer_tokens, tokens, answers_);

@@ -4,7 +4,9 @@
 //   net = (gain + bias) * value - money - price_per_second * (upstream_s - local_s) + energy - switch
 //
 // Everything is in one currency, that of [upstream] price_in and price_out. The upstream is worth it when net
-// > 0. The energy of the upstream is in its price; what is counted is the energy that this device would use.
+// > 0. The energy is that of the local answer minus that of the upstream's: what the upstream draws and what
+// the way there and back takes, where the operator pays for them or minds them (a fog node of one's own); by
+// default both are 0, for a provider's energy is in its price.
 #pragma once
 
 #include <array>
@@ -41,8 +43,10 @@ struct Prices {
   double energy_price_kwh = 0.3;
   double local_watts = 15;
   double switch_cost = 0.0005;
-  double upstream_in = 0;   // per million tokens
-  double upstream_out = 0;  // per million tokens
+  double upstream_in = 0;         // per million tokens
+  double upstream_out = 0;        // per million tokens
+  double upstream_watts = 0;      // what the upstream draws more while it makes one answer
+  double network_kwh_per_gb = 0;  // of what is sent and received
 };
 
 // Measured, as exponentially weighted means; before anything is measured, guesses for a small machine and a
@@ -85,17 +89,29 @@ int64_t cost_nanos(const Prices& prices, int64_t prompt_tokens, int64_t completi
 // An amount of money in billionths; above what fits: the most that does.
 int64_t to_nanos(double money);
 
+// How long the upstream took to its first text, of its last answers (at most Predictor::kFirstTexts).
+struct FirstTexts {
+  size_t count = 0;
+  double p50_ms = 0, p95_ms = 0;  // nearest rank
+};
+
 class Predictor {
  public:
+  static constexpr size_t kFirstTexts = 64;
+
   // Of an answer that ended here, as the engine measured it. Parts that took no time tell nothing.
   void observe_local(const chat::Usage& usage);
-  void observe_upstream(double first_ms, double rest_ms, int tokens);
+  void observe_first_text(double ms);  // of the upstream, since it was asked
+  // The rest of its answer, since its first text; 0 where it was broken off.
+  void observe_upstream(double rest_ms, int tokens);
   Speeds speeds() const;
+  FirstTexts upstream_first_texts() const;
 
  private:
   mutable std::mutex mutex_;
   Speeds speeds_;
   int64_t prefills_ = 0, decodes_ = 0, answers_ = 0, rests_ = 0;
+  std::array<double, kFirstTexts> first_texts_ms_{};  // a ring of speeds_.upstream_answers values
 };
 
 // Tokens of a text whose tokenizer is not asked: four bytes each, as English text has with vocabularies of 32

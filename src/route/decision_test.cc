@@ -91,6 +91,26 @@ TEST(Plan, ARuleStandsAboveTheTenantAndTheTenantAboveTheDefault) {
 }
 
 // The formula written down a second time, from its description.
+TEST(Formula, CountsTheEnergyOfBothSidesAndOfTheWay) {
+  Prediction prediction;
+  prediction.prompt_tokens = 1000;
+  prediction.answer_tokens = 100;
+  prediction.local_ms = 10'000;
+  prediction.upstream_ms = 2000;
+  Prices prices;
+  prices.energy_price_kwh = 0.5;
+  prices.local_watts = 36;
+  const auto energy = [&] {
+    return cost_terms(prediction, prices, 0, 0, false)[static_cast<size_t>(Term::kEnergy)];
+  };
+  EXPECT_NEAR(energy(), 0.5 * 1e-4, 1e-15);  // 360 J
+  prices.upstream_watts = 360;
+  EXPECT_NEAR(energy(), 0.5 * (1e-4 - 2e-4), 1e-15);  // 720 J there
+  prices.upstream_watts = 0;
+  prices.network_kwh_per_gb = 1;
+  EXPECT_NEAR(energy(), 0.5 * (1e-4 - 29'000e-9), 1e-15);  // 4 kB up, 25 kB down
+}
+
 TEST(Formula, WeighsGainAgainstMoneyTimeEnergyAndSwitch) {
   Policy policy = using_strategy("cheapest-sufficient");
   policy.prices = {0.02, 0.001, 0.25, 20, 0.0003, 3, 15};
@@ -168,12 +188,26 @@ TEST(Predictor, FoldsWhatWasMeasured) {
   usage.decode_ms = 500;
   predictor.observe_local(usage);
   EXPECT_NEAR(predictor.speeds().local_decode_tps, 30 + 0.25 * 30, 1e-9);
-  predictor.observe_upstream(250, 1000, 41);
+  predictor.observe_first_text(250);
+  predictor.observe_upstream(1000, 41);
   EXPECT_NEAR(predictor.speeds().upstream_first_ms, 250, 1e-9);
   EXPECT_NEAR(predictor.speeds().upstream_decode_tps, 40, 1e-9);
   predictor.observe_local({});  // tells nothing
-  predictor.observe_upstream(std::nan(""), -1, 0);
+  predictor.observe_first_text(std::nan(""));
+  predictor.observe_upstream(-1, 0);
   EXPECT_NEAR(predictor.speeds().upstream_first_ms, 250, 1e-9);
+  EXPECT_EQ(predictor.upstream_first_texts().count, 1U);
+}
+
+TEST(Predictor, KnowsTheTailOfTheLastFirstTexts) {
+  Predictor predictor;
+  EXPECT_EQ(predictor.upstream_first_texts().count, 0U);
+  for (int i = 0; i < 100; ++i) predictor.observe_first_text(1e6);  // older than the last 64
+  for (int i = 1; i <= 64; ++i) predictor.observe_first_text(i);
+  const FirstTexts known = predictor.upstream_first_texts();
+  EXPECT_EQ(known.count, 64U);
+  EXPECT_EQ(known.p50_ms, 33);
+  EXPECT_EQ(known.p95_ms, 61);
 }
 
 TEST(Money, IsCountedInBillionthsRoundedUp) {

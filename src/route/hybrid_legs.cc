@@ -180,13 +180,12 @@ void HybridStream::observe_speed(const chat::Usage* reported) {
     return;
   }
   if (leg_.first_at == SteadyClock::time_point()) return;
-  const std::chrono::duration<double, std::milli> first = leg_.first_at - leg_.began_at;
   const std::chrono::duration<double, std::milli> rest = SteadyClock::now() - leg_.first_at;
   const bool counted = reported != nullptr && reported->completion_tokens > 0;
-  core_->predictor.observe_upstream(first.count(), reported == nullptr ? 0 : rest.count(),
-                                    reported == nullptr ? 0
-                                    : counted           ? reported->completion_tokens
-                                                        : leg_.tokens);
+  core_->predictor.observe_upstream(reported == nullptr ? 0 : rest.count(), reported == nullptr ? 0
+                                                                            : counted
+                                                                                ? reported->completion_tokens
+                                                                                : leg_.tokens);
 }
 
 // ---- The local model beside a silent upstream
@@ -255,7 +254,9 @@ bool HybridStream::take_racer(Phase phase) {
 
 // Its first text: a race, if there is one, is won.
 void HybridStream::upstream_writes() {
-  core_->note_first_text(seconds_since(upstream_at_) * 1000);
+  const double first_ms = seconds_since(upstream_at_) * 1000;
+  core_->predictor.observe_first_text(first_ms);
+  trace_.facts.push_back({"upstream_text_ms", {}, first_ms, false});
   if (race_at_once_) note("race.won", name(Side::kUpstream));
   drop_racer();
 }
@@ -331,6 +332,8 @@ void HybridStream::release(std::string_view text) {
 
 void HybridStream::hand_on(Side side, const std::string& reason, chat::Delta delta) {
   if (delta.text.empty() && delta.tokens.empty()) return;
+  if (!delta.text.empty() && trace_.segments.empty())
+    trace_.facts.push_back({"first_text_ms", {}, seconds_since(began_at_) * 1000, false});
   announce(side, reason);
   chat::append_segment(trace_.segments, name(side), delta.text.size());
   out_.emplace_back(std::move(delta));

@@ -6,6 +6,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/lines.h"
+
 namespace hedge::route {
 namespace {
 
@@ -85,6 +87,13 @@ Result<Signal> parse_signal(std::string_view name) {
                     "signal");
 }
 
+std::string_view name_of(Signal signal) {
+  for (const SignalName& one : kSignals) {
+    if (one.signal == signal) return one.name;
+  }
+  return "";
+}
+
 double vote_of(Signal signal, bool answered_locally) {
   switch (signal) {
     case Signal::kThumbsUp:
@@ -141,18 +150,15 @@ std::string Learned::to_text() const {
 
 Status Learned::from_text(std::string_view text) {
   std::array<Votes, kKinds> read = {};
-  int line_number = 0;
+  size_t line_number = 0;
   const auto wrong = [&](std::string_view expected) {
     return make_error(ErrorCode::kCorrupt, fmt::format("line {}: expected {}", line_number, expected));
   };
-  while (!text.empty()) {
-    ++line_number;
-    const size_t end = std::min(text.find('\n'), text.size());
-    const std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
+  HEDGE_TRY(each_line(text, [&](std::string_view line, size_t number) -> Status {
+    line_number = number;
     if (line_number == 1) {
       if (line != kHead) return wrong(fmt::format("\"{}\"", kHead));
-      continue;
+      return {};
     }
     const size_t first = line.find('\t'),
                  second = line.find('\t', first == std::string_view::npos ? first : first + 1);
@@ -166,7 +172,8 @@ Status Learned::from_text(std::string_view text) {
       return wrong(fmt::format("a count of 0 to {} and a sum of at most as much", kVotesMax));
     }
     read[*kind] = votes;
-  }
+    return {};
+  }));
   if (line_number == 0) {
     line_number = 1;
     return wrong(fmt::format("\"{}\"", kHead));

@@ -32,6 +32,9 @@ inline constexpr const char* kKindFact = "kind";
 enum class Signal : uint8_t { kThumbsUp, kThumbsDown, kRegenerate, kEdit, kEscalate };
 std::vector<std::string> signal_names();
 Result<Signal> parse_signal(std::string_view name);
+std::string_view name_of(Signal signal);
+// Whether it says that the answer was right.
+inline bool says_right(Signal signal) { return signal == Signal::kThumbsUp; }
 
 // -1..1: what a signal about an answer says for the upstream. An upstream's answer that was bad says less,
 // since nobody knows that the local one would have been better.

@@ -36,6 +36,12 @@ std::string_view route_of(const Plan& plan, const chat::Trace& trace) {
 
 }  // namespace
 
+int64_t recorded_nanos(const chat::Trace& trace, const Prices& prices) {
+  const auto prompt_tokens = static_cast<int64_t>(std::clamp(number_of(trace, "prompt_tokens", 0), 0.0, 1e9));
+  const int64_t in = std::min(prompt_tokens, trace.upstream_tokens);
+  return cost_nanos(prices, in, trace.upstream_tokens - in);
+}
+
 Replay::Replay(const Policy& policy)
     : policy_(policy), budget_(limits_of(policy), [this] { return now_ms_; }) {}
 
@@ -63,8 +69,7 @@ Replayed Replay::decide(const chat::Trace& trace) {
   if (!may_spend) {
     // Nothing, though the recorded answer may have paid for a race that the local model won.
   } else if (out.route == trace.route && trace.upstream_tokens > 0) {
-    const int64_t in = std::min(prompt_tokens, trace.upstream_tokens);
-    spent = {trace.upstream_tokens, cost_nanos(policy_.prices, in, trace.upstream_tokens - in)};
+    spent = {trace.upstream_tokens, recorded_nanos(trace, policy_.prices)};
   } else if (out.route != "local") {
     spent = cost;
   } else if (plan.begin == Begin::kRace) {

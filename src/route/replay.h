@@ -26,6 +26,9 @@ struct Replayed {
   double predicted_ms = 0;
 };
 
+// What the upstream's tokens of a recorded answer cost at these prices.
+int64_t recorded_nanos(const chat::Trace& trace, const Prices& prices);
+
 class Replay {
  public:
   explicit Replay(const Policy& policy);

@@ -39,6 +39,19 @@ class HybridRouter final : public Router {
     return counters;
   }
 
+  std::vector<Account> accounts() const override {
+    const auto account = [&](std::string tenant, size_t index) {
+      return Account{std::move(tenant), core_->budget.used(index), core_->budget.limit(index)};
+    };
+    std::vector<Account> out = {account({}, Budget::kDevice)};
+    for (const Tenant& tenant : core_->policy.tenants)
+      out.push_back(account(tenant.name, account_of(core_->policy, tenant.name)));
+    return out;
+  }
+
+  Speeds speeds() const override { return core_->predictor.speeds(); }
+  FirstTexts upstream_first_texts() const override { return core_->predictor.upstream_first_texts(); }
+
   void seed_upstream_today(Amount used, const std::string& tenant) override {
     core_->budget.seed(used, account_of(core_->policy, tenant));
   }

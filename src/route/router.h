@@ -7,13 +7,21 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "chat/outbound.h"
 #include "route/budget.h"
+#include "route/cost.h"
 #include "route/policy.h"
 
 namespace hedge::route {
+
+// A budget of this UTC day; a limit of 0: none.
+struct Account {
+  std::string tenant;  // empty: of the whole device
+  Amount used, limit;
+};
 
 struct Counters {
   uint64_t local = 0, upstream = 0, mixed = 0;      // answers that ended in Done, by who wrote them
@@ -47,6 +55,10 @@ class Router : public chat::Backend {
                                         const PromptScore* prompt_score = nullptr);
 
   virtual Counters counters() const = 0;
+  // The device's, then the tenants'.
+  virtual std::vector<Account> accounts() const = 0;
+  virtual Speeds speeds() const = 0;
+  virtual FirstTexts upstream_first_texts() const = 0;
   // What this UTC day has used before the process began, so that a budget survives a restart. Of a tenant
   // that the policy does not know it counts in the device's budget alone.
   virtual void seed_upstream_today(Amount used, const std::string& tenant) = 0;
