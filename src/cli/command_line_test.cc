@@ -74,11 +74,11 @@ TEST_F(CommandLineTest, MistakesAreExplained) {
   EXPECT_THAT(run({"run", "a", "b", "c"}).err, HasSubstr("'c' is one argument too many for run"));
   EXPECT_THAT(run({"run"}).err, HasSubstr("MODEL is required"));
   EXPECT_EQ(run({"serve", "--port", "70000"}).status, kExitUsage);
-  EXPECT_EQ(
-      run({"route"}).err,
-      "hedge: route needs one of its commands: explain, replay, learned, train, eval, score, topics, probe\n"
-      "`hedge route --help` "
-      "explains.\n");
+  EXPECT_EQ(run({"route"}).err,
+            "hedge: route needs one of its commands: explain, replay, report, learned, train, eval, score, "
+            "topics, probe\n"
+            "`hedge route --help` "
+            "explains.\n");
   EXPECT_THAT(run({"route", "trian"}).err, HasSubstr("route has no command 'trian'; did you mean 'train'?"));
   EXPECT_THAT(run({"route", "train", "--data", "a", "--out", "b", "--seeed", "1"}).err,
               HasSubstr("route train has no option --seeed; did you mean --seed?"));
@@ -144,7 +144,7 @@ TEST_F(CommandLineTest, AnUnknownModelFailsWithAMessageOnStandardError) {
 
 TEST_F(CommandLineTest, ServeRefusesWhatWouldSurprise) {
   const Outcome open = run({"serve", "-m", "x", "--host", "0.0.0.0"});
-  EXPECT_EQ(open.status, kExitFailed);
+  EXPECT_EQ(open.status, kExitUsage);
   EXPECT_THAT(open.err, HasSubstr("give --api-key KEY, or --allow-anonymous"));
   EXPECT_THAT(run({"serve", "-m", "x", "--host", "127.example.com"}).err, HasSubstr("give --api-key KEY"));
   EXPECT_THAT(run({"serve", "-m", "x", "--host", "127.1"}).err, HasSubstr("no model 'x'"));
@@ -159,7 +159,7 @@ TEST_F(CommandLineTest, ServeRefusesWhatWouldSurprise) {
   EXPECT_THAT(run({"serve", "-m", "x", "--upstream-model", "m"}).err, HasSubstr("give --upstream URL"));
   for (const char* taken : {"local", "prompt"}) {
     const Outcome ambiguous = run({"serve", "-m", "x", "--upstream-name", taken});
-    EXPECT_EQ(ambiguous.status, kExitFailed);
+    EXPECT_EQ(ambiguous.status, kExitUsage);
     EXPECT_THAT(ambiguous.err, HasSubstr("expected a name other than 'local' and 'prompt'"));
   }
   const std::string config = home_.write("hedge.toml", "[server]\n\nprot = 1\n");
@@ -195,7 +195,8 @@ TEST_F(CommandLineTest, WrongValuesSayWhereTheyWereGiven) {
   for (const auto& [toml, expected] : in_file) {
     const std::string config = home_.write("hedge.toml", toml);
     const Outcome outcome = run({"serve", "--config", config.c_str()});
-    EXPECT_EQ(outcome.status, kExitFailed) << toml;
+    const bool is_absent = std::string_view(expected).find("no model 'x'") != std::string_view::npos;
+    EXPECT_EQ(outcome.status, is_absent ? kExitFailed : kExitUsage) << toml;
     EXPECT_THAT(outcome.err, HasSubstr("hedge: " + config + expected)) << toml;
   }
   const std::pair<std::vector<const char*>, const char*> in_flags[] = {
@@ -206,16 +207,29 @@ TEST_F(CommandLineTest, WrongValuesSayWhereTheyWereGiven) {
        "hedge: --upstream-key-env: expected an environment variable"},
       {{"--upstream-name", "prompt"}, "hedge: --upstream-name: expected a name other than"},
       {{"--host", ""}, "hedge: --host: expected an address"},
+      {{"--kv-type", "q3"}, "hedge: --kv-type: expected q8 or f16, got 'q3'"},
   };
   for (const auto& [flags, expected] : in_flags) {
     std::vector<const char*> arguments = {"serve", "-m", "x"};
     arguments.insert(arguments.end(), flags.begin(), flags.end());
-    EXPECT_THAT(run(arguments).err, HasSubstr(expected));
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.status, kExitUsage) << expected;
+    EXPECT_THAT(outcome.err, HasSubstr(expected));
   }
   // A flag that overrides the file is where the value was given.
   const std::string config = home_.write("hedge.toml", "[server]\nlog_level = 'warn'\n");
   EXPECT_THAT(run({"serve", "--config", config.c_str(), "--log-level", "loud"}).err,
               HasSubstr("hedge: --log-level: "));
+}
+
+TEST_F(CommandLineTest, ListsOfNumbersHaveNoGaps) {
+  for (const char* list : {"1,,2", "", ",", "1,", "x", "1,-2", "1.5", "9999999999"}) {
+    const Outcome outcome = run({"bench", "-m", "nope", "-p", list});
+    EXPECT_EQ(outcome.status, kExitUsage) << list;
+    EXPECT_THAT(outcome.err, HasSubstr("expected a whole number")) << list;
+  }
+  EXPECT_EQ(run({"bench", "-m", "nope", "-p", "1,010,2", "-n", "0"}).status, kExitFailed);  // no such model
+  EXPECT_THAT(run({"bench", "--help"}).out, HasSubstr("N=512"));
 }
 
 TEST_F(CommandLineTest, FlagsOverrideTheFile) {

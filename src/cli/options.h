@@ -4,9 +4,12 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <string>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 namespace hedge::cli {
 
@@ -28,6 +31,26 @@ CLI::Validator in_range(Number low, Number high) {
         return {};
       },
       "");  // no description: in the help it would hide the text
+}
+
+// An option that takes numbers separated by ',', none of which may be missing.
+inline CLI::Option* add_numbers(CLI::App& command, const std::string& names, std::vector<int>& out, int low,
+                                int high, const std::string& help) {
+  const auto read = [names, &out, low, high](const std::string& text) {
+    std::vector<int> numbers;
+    for (size_t begin = 0; begin <= text.size();) {
+      const size_t end = std::min(text.find(',', begin), text.size());
+      std::string one = text.substr(begin, end - begin);
+      if (const std::string wrong = in_range(low, high)(one); !wrong.empty())
+        throw CLI::ValidationError(names, wrong);
+      numbers.push_back(std::stoi(one));
+      begin = end + 1;
+    }
+    out = std::move(numbers);
+  };
+  return command.add_option_function<std::string>(names, read, help)
+      ->type_name("N")
+      ->default_str(fmt::format("{}", fmt::join(out, ",")));
 }
 
 // --kv-type, for every command that computes with a model.

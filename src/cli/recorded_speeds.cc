@@ -1,15 +1,33 @@
 #include "cli/recorded_speeds.h"
 
+#include <fmt/format.h>
+
+#include <charconv>
+
 #include "base/clock.h"
 #include "cli/session_store.h"
+#include "cli/terminal.h"
 #include "route/situation.h"
 
 namespace hedge::cli {
 namespace {
 
-constexpr int64_t kWeekMs = 7LL * 24 * 60 * 60 * 1000;
+constexpr int64_t kHourMs = 60LL * 60 * 1000;
+constexpr int64_t kDayMs = 24 * kHourMs;
+constexpr int64_t kWeekMs = 7 * kDayMs;
+constexpr int64_t kCountMax = 36500;  // a hundred years of days
 
 }  // namespace
+
+Result<int64_t> parse_since(const std::string& text) {
+  int64_t count = 0;
+  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), count);
+  const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
+  if (failed == std::errc() && count >= 1 && count <= kCountMax && (unit == "h" || unit == "d"))
+    return count * (unit == "h" ? kHourMs : kDayMs);
+  return make_error(ErrorCode::kInvalidArgument,
+                    fmt::format("--since: expected hours or days like 36h or 7d, got '{}'", printable(text)));
+}
 
 Result<std::optional<route::Speeds>> recorded_speeds(const Settings& settings) {
   HEDGE_TRY_SET(const std::unique_ptr<session::Store> store, open_recorded(settings));

@@ -99,7 +99,10 @@ class Answer : public std::enable_shared_from_this<Answer> {
     note_first_token(event);
     const std::string bytes = formatter_->add(index, event);
     const bool complete = formatter_->complete();
-    if (std::holds_alternative<chat::Done>(event)) slots_[index].release();
+    if (const auto* done = std::get_if<chat::Done>(&event)) {
+      slots_[index].release();
+      if (done->trace != nullptr) context_.metrics.recent.note(*done->trace);
+    }
     if (complete) context_.metrics.answer.observe(seconds_since(start_));
     if (!stream_) {
       if (complete) outbox_->reply(with_decision(body_reply()));

@@ -8,6 +8,7 @@
 #include "route/learned.h"
 #include "server/guard.h"
 #include "server/model_names.h"
+#include "server/status.h"
 
 namespace hedge::server {
 namespace {
@@ -47,8 +48,11 @@ Reply model_not_loaded() { return http_error(503, "unavailable", "the model coul
 
 Reply get_health(Context& context, const HttpRequest&, std::string_view) {
   switch (context.loading.state()) {
-    case Loading::State::kLoading:
-      return http_error(503, "loading", "the model is being loaded");
+    case Loading::State::kLoading: {
+      Reply reply = http_error(503, "loading", "the model is being loaded");
+      reply.headers.emplace_back("Retry-After", "1");
+      return reply;
+    }
     case Loading::State::kFailed:
       return model_not_loaded();
     case Loading::State::kLoaded:
@@ -64,6 +68,10 @@ Reply get_metrics(Context& context, const HttpRequest&, std::string_view) {
   reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
   reply.body = context.metrics.text(context.parts, context.slots.taken());
   return reply;
+}
+
+Reply get_status(Context& context, const HttpRequest&, std::string_view) {
+  return json(status_json(status_of(context)));
 }
 
 Reply get_models(Context& context, const HttpRequest&, std::string_view) {
@@ -102,6 +110,10 @@ Reply post_feedback(Context& context, const HttpRequest& request, std::string_vi
   if (!trace.ok())
     return trace.error().code == ErrorCode::kNotFound ? unknown_id("decision") : error_reply(trace.error());
   if (!may_see(context, request, *trace)) return unknown_id("decision");
+  if (context.parts.note_feedback) {
+    if (const Status kept = context.parts.note_feedback(id, *signal); !kept.ok())
+      return error_reply(kept.error());
+  }
   for (const chat::Fact& fact : trace->facts) {
     const std::optional<size_t> kind =
         fact.name == route::kKindFact ? route::kind_named(fact.text) : std::nullopt;

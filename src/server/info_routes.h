@@ -20,6 +20,8 @@ inline constexpr size_t kIdBytesMax = 128;
 Reply model_not_loaded();
 Reply get_health(Context& context, const HttpRequest& request, std::string_view rest);
 Reply get_metrics(Context& context, const HttpRequest& request, std::string_view rest);
+// GET /v1/hedge/status: what `hedge top` shows.
+Reply get_status(Context& context, const HttpRequest& request, std::string_view rest);
 Reply get_models(Context& context, const HttpRequest& request, std::string_view rest);
 Reply get_model(Context& context, const HttpRequest& request, std::string_view rest);
 Reply get_decision(Context& context, const HttpRequest& request, std::string_view rest);

@@ -37,14 +37,6 @@ class Writer {
   std::string out_;
 };
 
-int64_t resident_bytes() {
-  std::ifstream statm("/proc/self/statm");
-  int64_t total_pages = 0;
-  int64_t resident_pages = 0;
-  statm >> total_pages >> resident_pages;
-  return statm ? resident_pages * sysconf(_SC_PAGESIZE) : 0;
-}
-
 void write_engine(Writer& out, const engine::Counters& engine) {
   out.counter("hedge_engine_requests_total", "Requests that the local engine took on.", engine.requests);
   out.counter("hedge_engine_requests_cancelled_total", "Of these, cancelled before their end.",
@@ -124,6 +116,14 @@ void write_router(Writer& out, const route::Counters& router) {
 
 }  // namespace
 
+int64_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  int64_t total_pages = 0;
+  int64_t resident_pages = 0;
+  statm >> total_pages >> resident_pages;
+  return statm ? resident_pages * sysconf(_SC_PAGESIZE) : 0;
+}
+
 void Histogram::observe(double seconds) {
   std::lock_guard lock(mutex_);
   ++count_;
@@ -152,6 +152,20 @@ void Metrics::count_request(std::string_view route, int status) {
   ++requests_[{std::string(route), status}];
 }
 
+void Metrics::count_statuses(int64_t& requests, int64_t& refused, int64_t& failed) const {
+  std::lock_guard lock(mutex_);
+  requests = refused = failed = 0;
+  for (const auto& [key, number] : requests_) {
+    const auto count = static_cast<int64_t>(number);
+    requests += count;
+    if (key.second >= 500) {
+      failed += count;
+    } else if (key.second >= 400) {
+      refused += count;
+    }
+  }
+}
+
 std::string Metrics::text(const Parts& parts, int answers_running) const {
   Writer out;
   {
@@ -173,7 +187,7 @@ std::string Metrics::text(const Parts& parts, int answers_running) const {
   if (parts.upstream != nullptr) write_upstream(out, *parts.upstream);
   if (parts.router != nullptr) write_router(out, parts.router->counters());
   out.gauge("hedge_process_resident_bytes", "Memory of this process that is in RAM.", resident_bytes());
-  out.gauge("hedge_process_uptime_seconds", "Since the server was made.", seconds_since(start_));
+  out.gauge("hedge_process_uptime_seconds", "Since the server was made.", uptime_s());
   return out.take();
 }
 

@@ -12,9 +12,13 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "server/recent.h"
 #include "server/server.h"
 
 namespace hedge::server {
+
+// Memory of this process that is in RAM; 0 where the system does not say.
+int64_t resident_bytes();
 
 // Thread-safe.
 class Histogram {
@@ -42,8 +46,12 @@ class Metrics {
   Histogram answer;
   std::atomic<int> connections = 0;
   std::atomic<uint64_t> clients_gone = 0;  // answers whose client left before their end
+  Recent recent;
 
   std::string text(const Parts& parts, int answers_running) const;
+  double uptime_s() const { return seconds_since(start_); }
+  // All requests; of these, those with a status of 400 to 499, and of 500 and more.
+  void count_statuses(int64_t& requests, int64_t& refused, int64_t& failed) const;
 
  private:
   const SteadyClock::time_point start_ = SteadyClock::now();

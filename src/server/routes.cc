@@ -42,6 +42,7 @@ const std::vector<Route>& routes() {
         {"POST", "/tokenize", Access::kKey, Where::kLight, post_tokenize},
         {"POST", "/detokenize", Access::kKey, Where::kLight, post_detokenize},
         {"POST", "/apply-template", Access::kKey, Where::kLight, post_apply_template},
+        {"GET", "/v1/hedge/status", Access::kKey, Where::kLight, get_status},
         {"GET", "/v1/hedge/decisions/*", Access::kKey, Where::kLight, get_decision},
         {"POST", "/v1/hedge/decisions/*", Access::kKey, Where::kLight, post_feedback},
         {"GET", "/v1/hedge/sessions", Access::kKey, Where::kLight, list_sessions},

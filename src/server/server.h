@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "chat/backend.h"
 #include "engine/engine.h"
+#include "route/learned.h"
 #include "route/router.h"
 #include "session/store.h"
 #include "upstream/openai_backend.h"
@@ -56,6 +57,8 @@ struct Parts {
   int engine_answers_max = 0;
   // Takes a vote about a decision (route/learned.h); null: nothing is learned here.
   std::function<Status(const std::string& decision, size_t kind, double vote)> learn;
+  // Keeps what a user said of an answer, for reports; null: it is not kept.
+  std::function<Status(const std::string& decision, route::Signal signal)> note_feedback;
 };
 
 class Server {

@@ -1,5 +1,6 @@
 // HTTP itself over real sockets: limits, keep-alive, guards, and the routes that make no answer.
 #include "server/server_fixture.h"
+#include "server/status.h"
 
 namespace hedge::server {
 namespace {
@@ -253,7 +254,8 @@ TEST_F(Http, ApiKey) {
   options.api_key = "secret";
   start();
   for (const char* open : {"/health", "/v1/health", "/"}) EXPECT_EQ(ask(get(open)).status, 200) << open;
-  for (const char* closed : {"/metrics", "/v1/models", "/v1/hedge/decisions/x", "/v1/hedge/sessions/x"}) {
+  for (const char* closed :
+       {"/metrics", "/v1/models", "/v1/hedge/decisions/x", "/v1/hedge/sessions/x", "/v1/hedge/status"}) {
     const Response response = ask(get(closed));
     EXPECT_EQ(response.status, 401) << closed;
     EXPECT_EQ(Json::parse(response.body)["error"]["code"], "invalid_api_key");
@@ -399,10 +401,97 @@ TEST_F(Http, MetricsAreWellFormed) {
   EXPECT_GT(samples, 40u);
 }
 
+TEST_F(Http, StatusSaysWhatIsGoingOn) {
+  with_upstream = true;
+  backend.on_start = [](const chat::Request&, StreamScript& script) -> Status {
+    script.push(chat::Started{"local", "fake", 3, 1});
+    script.text("Hello");
+    auto trace = std::make_shared<chat::Trace>();
+    trace->route = "local";
+    trace->reasons = {"gate.personal_data"};
+    trace->facts = {{"first_text_ms", {}, 40, false}};
+    trace->total_ms = 90;
+    chat::Done done;
+    done.trace = std::move(trace);
+    script.push(std::move(done));
+    return {};
+  };
+  start();
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(ask(post("/v1/chat/completions", kChat)).status, 200);
+  EXPECT_EQ(ask(get("/nope")).status, 404);
+  const Response response = ask(get("/v1/hedge/status"));
+  EXPECT_EQ(response.status, 200);
+  const auto status = parse_status(response.body);
+  ASSERT_TRUE(status.ok()) << status.error().detail;
+  EXPECT_EQ(status->model, "fake");
+  EXPECT_EQ(status->context_tokens, 128);
+  EXPECT_EQ(status->slots, 4);
+  EXPECT_GT(status->uptime_s, 0);
+  EXPECT_EQ(status->http.requests, 4);
+  EXPECT_EQ(status->http.refused, 1);
+  EXPECT_EQ(status->http.failed, 0);
+  EXPECT_EQ(status->http.answers_max, options.requests_max);
+  ASSERT_EQ(status->running.size(), 1U);
+  EXPECT_EQ(status->running[0].answer_tokens, 5U);
+  EXPECT_EQ(status->recent.local, 3);
+  ASSERT_EQ(status->recent.reasons.size(), 1U);
+  EXPECT_EQ(status->recent.reasons[0].name, "gate.personal_data");
+  EXPECT_EQ(status->recent.reasons[0].count, 3);
+  EXPECT_EQ(status->recent.first_text_p50_ms, 40);
+  EXPECT_EQ(status->recent.total_p95_ms, 90);
+  ASSERT_TRUE(status->upstream.has_value());
+  EXPECT_EQ(status->upstream->name, "cloud");
+  EXPECT_TRUE(status->upstream->available);
+  EXPECT_GT(status->device.resident_bytes, 0);
+}
+
+TEST(StatusJson, ComesBackAsItWasAndRefusesWhatItIsNot) {
+  StatusReport report;
+  report.version = "1";
+  report.engine.kv_bytes_max = 7;
+  report.running = {{1, 2, 3, 4, 5.5, 6.5}, {}};
+  report.router.escalated_mid = 9;
+  report.recent.reasons = {{"a", 2}};
+  report.budgets = {{"", 1, 2, 0.5, 1.5}, {"office", 3, 4, 0, 0}};
+  report.device.on_battery = false;
+  const std::string text = status_json(report);
+  const auto back = parse_status(text);
+  ASSERT_TRUE(back.ok());
+  EXPECT_EQ(status_json(*back), text);
+  EXPECT_EQ(back->running[0].tokens_per_second, 5.5);
+  EXPECT_FALSE(back->upstream.has_value());
+  EXPECT_EQ(back->device.on_battery, false);
+  EXPECT_FALSE(back->device.temperature_c.has_value());
+  EXPECT_TRUE(parse_status("{}").ok());
+  for (const char* wrong : {"", "[]", "3", R"({"model": 3})", R"({"running": [1]})", R"({"http": []})",
+                            R"({"budgets": {"tenant": ""}})", R"({"upstream": {"available": 1}})"})
+    EXPECT_FALSE(parse_status(wrong).ok()) << wrong;
+}
+
+TEST(RecentAnswersTest, ForgetsWhatIsOldAndWhatIsTooMuch) {
+  Recent recent;
+  const auto start = SteadyClock::now();
+  chat::Trace trace;
+  trace.route = "upstream";
+  trace.reasons = {"formula.net"};
+  recent.note(trace, start);
+  trace.route = "mixed";
+  trace.reasons = {"confidence.mid", "formula.net"};
+  recent.note(trace, start + Recent::kWindow);
+  EXPECT_EQ(recent.look(start + Recent::kWindow).upstream, 1);
+  EXPECT_EQ(recent.look(start + Recent::kWindow).reasons[0].name, "formula.net");
+  const RecentAnswers later = recent.look(start + Recent::kWindow + Milliseconds(1));
+  EXPECT_EQ(later.upstream, 0);
+  EXPECT_EQ(later.mixed, 1);
+  for (size_t i = 0; i < 2 * Recent::kAnswersMax; ++i) recent.note(trace, start);
+  EXPECT_EQ(recent.look(start).mixed, static_cast<int64_t>(Recent::kAnswersMax));
+}
+
 // What comes while the model is loaded waits for it; only /health and / answer at once.
 TEST_F(Http, RequestsWaitForTheModel) {
   listen();
   EXPECT_EQ(ask_json(get("/health"), 503)["error"]["code"], "loading");
+  EXPECT_EQ(ask(get("/health")).headers.at("retry-after"), "1");
   EXPECT_EQ(ask(get("/")).status, 200);
   TestClient early(port());
   ASSERT_TRUE(early.send(get("/v1/models")));

@@ -214,6 +214,8 @@ class FakeEngine : public engine::Engine {
     counters.prompt_tokens = 7;
     return counters;
   }
+  std::vector<engine::Running> running() const override { return {{20, 8, 20, 5, 12.5, 2}}; }
+  int slots() const override { return 4; }
 
  private:
   chat::BackendInfo info_{"local", "fake", 128};

@@ -85,19 +85,10 @@ void add_bench(CLI::App& app, Action& chosen) {
   command->add_option("-m,--model", options->model, "Name from `hedge list`, or path of a GGUF file")
       ->type_name("MODEL")
       ->required();
-  command->add_option("-p,--prompt", b.prompt_tokens, "Prompt lengths in tokens, separated by ','; 0: none")
-      ->type_name("N")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->transform(in_range(0, 1 << 20))
-      ->capture_default_str();
-  command
-      ->add_option("-n,--generate", b.generated_tokens, "Answer lengths in tokens, separated by ','; 0: none")
-      ->type_name("N")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->transform(in_range(0, 1 << 20))
-      ->capture_default_str();
+  add_numbers(*command, "-p,--prompt", b.prompt_tokens, 0, 1 << 20,
+              "Prompt lengths in tokens, separated by ','; 0: none");
+  add_numbers(*command, "-n,--generate", b.generated_tokens, 0, 1 << 20,
+              "Answer lengths in tokens, separated by ','; 0: none");
   command->add_option("-d,--depth", b.depth_tokens, "Tokens that stand in the context before each test")
       ->type_name("N")
       ->transform(in_range(0, 1 << 18))

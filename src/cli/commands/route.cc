@@ -10,6 +10,7 @@ constexpr const char* kFooter = R"(
 Examples:
   hedge route explain "Prove that 7 is prime." --config hedge.toml   where it would go, and why
   hedge route replay --config other.toml                    yesterday's decisions under another policy
+  hedge route report                                        what went where, as a page of charts
   hedge route train --data outcomes.jsonl --out my.weights  learn the prompt score from outcomes
   hedge route eval --data held_out.jsonl --weights my.weights
   echo '{"prompt": "Prove that 7 is prime."}' | hedge route score
@@ -20,11 +21,13 @@ Examples:
 }  // namespace
 
 void add_route(CLI::App& app, Action& chosen) {
-  CLI::App* group = app.add_subcommand("route", "Explain, replay, train and judge what goes upstream");
+  CLI::App* group =
+      app.add_subcommand("route", "Explain, report, replay, train and judge what goes upstream");
   group->require_subcommand(1);
   group->footer(kFooter);
   add_route_explain(*group, chosen);
   add_route_replay(*group, chosen);
+  add_route_report(*group, chosen);
   add_route_learned(*group, chosen);
   add_route_prompt(*group, chosen);
   add_route_probe(*group, chosen);

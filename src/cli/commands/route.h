@@ -15,6 +15,8 @@ void add_route_probe(CLI::App& group, Action& chosen);
 void add_route_explain(CLI::App& group, Action& chosen);
 // `hedge route learned`: show, export and wipe what was learned.
 void add_route_learned(CLI::App& group, Action& chosen);
+// `hedge route report`: charts of the recorded decisions.
+void add_route_report(CLI::App& group, Action& chosen);
 // `hedge route replay`: recorded decisions under another policy.
 void add_route_replay(CLI::App& group, Action& chosen);
 

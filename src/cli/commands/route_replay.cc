@@ -2,8 +2,6 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
-#include <charconv>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -21,9 +19,6 @@ namespace hedge::cli {
 namespace {
 
 using json = nlohmann::ordered_json;
-
-constexpr int64_t kHourMs = 60LL * 60 * 1000;
-constexpr int64_t kDayMs = 24 * kHourMs;
 
 struct Options {
   std::string config_path;
@@ -65,24 +60,6 @@ struct Comparison {
   std::map<std::string, int64_t> changes;  // by "local -> upstream (policy.upstream_first)"
 };
 
-// "36h" or "7d" in milliseconds; -1: something else.
-int64_t parse_since(const std::string& text) {
-  int64_t count = 0;
-  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), count);
-  const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
-  if (failed != std::errc() || count < 1 || count > 36500 || (unit != "h" && unit != "d")) return -1;
-  return count * (unit == "h" ? kHourMs : kDayMs);
-}
-
-int64_t recorded_nanos(const chat::Trace& trace, const route::Prices& prices) {
-  int64_t in = 0;
-  for (const chat::Fact& fact : trace.facts) {
-    if (fact.name == "prompt_tokens" && !fact.is_text)
-      in = std::min(static_cast<int64_t>(std::clamp(fact.number, 0.0, 1e9)), trace.upstream_tokens);
-  }
-  return route::cost_nanos(prices, in, trace.upstream_tokens - in);
-}
-
 json to_json(const Side& side) {
   return {{"local", side.local},   {"upstream", side.upstream},
           {"mixed", side.mixed},   {"share_upstream", side.share_upstream()},
@@ -111,13 +88,8 @@ int run_replay(const Options& options) {
     return fail(read.error()), kExitUsage;
   if (const Status valid = check_policy(settings); !valid.ok()) return fail(valid.error()), kExitUsage;
   if (!options.data_dir.empty()) settings.data_dir = options.data_dir;
-  const int64_t span_ms = parse_since(options.since);
-  if (span_ms < 0) {
-    return fail(make_error(ErrorCode::kInvalidArgument,
-                           fmt::format("--since: expected hours or days like 36h or 7d, got '{}'",
-                                       printable(options.since)))),
-           kExitUsage;
-  }
+  const auto span_ms = parse_since(options.since);
+  if (!span_ms.ok()) return fail(span_ms.error()), kExitUsage;
   const auto store = open_recorded(settings);
   if (!store.ok()) return fail(store.error());
   if (*store == nullptr) {
@@ -128,14 +100,15 @@ int run_replay(const Options& options) {
   Comparison all;
   route::Replay replay(settings.policy);
   const auto passed_over =
-      (*store)->for_each_decision(unix_time_ms() - span_ms, [&](const chat::Trace& trace) {
+      (*store)->for_each_decision(unix_time_ms() - *span_ms, [&](const chat::Trace& trace) {
         const route::Replayed again = replay.decide(trace);
         if (!again.has_facts) {
           ++all.left_out;
           return true;
         }
         ++all.decisions;
-        all.before.add(trace.route, trace.upstream_tokens, recorded_nanos(trace, settings.policy.prices));
+        all.before.add(trace.route, trace.upstream_tokens,
+                       route::recorded_nanos(trace, settings.policy.prices));
         all.after.add(again.route, again.tokens, again.nanos);
         if (again.route == trace.route) return true;
         ++all.changed;

@@ -12,6 +12,7 @@
 #include "cli/command.h"
 #include "cli/config/check.h"
 #include "cli/config/config.h"
+#include "cli/feedback_file.h"
 #include "cli/kernel_level.h"
 #include "cli/models/store.h"
 #include "cli/options.h"
@@ -116,7 +117,6 @@ Result<std::string> make_data_folder(const Settings& settings) {
 }
 
 Status start_and_serve(Settings settings) {
-  HEDGE_TRY(complete_and_check(settings));
   start_log(settings.log_level);
   HEDGE_TRY(choose_kernel_level());
   HEDGE_TRY_SET(const ModelStore store, ModelStore::from_environment());
@@ -167,19 +167,25 @@ Status start_and_serve(Settings settings) {
                                                                  double vote) {
     return on ? stack->learned->vote(decision, kind, vote) : Status();
   };
+  const auto note_feedback = [path = folder + "/" + kFeedbackFile](const std::string& decision,
+                                                                   route::Signal signal) {
+    return append_feedback(path, decision, signal);
+  };
   server->attach({stack->engine.get(), stack->upstream.get(), stack->router.get(), stack->store.get(),
-                  stack->recorder.get(), settings.engine.slots + settings.engine.queue_max, learn});
+                  stack->recorder.get(), settings.engine.slots + settings.engine.queue_max, learn,
+                  note_feedback});
   serve_until_signal(*server, running, signals);
   return {};
 }
 
 int run_serve(const Options& options) {
-  const auto settings = gather(options);
+  auto settings = gather(options);
   if (!settings.ok()) return fail(settings.error()), kExitUsage;
   if (options.print_config) {
     fmt::print("{}", config_text(*settings));
     return kExitOk;
   }
+  if (const Status valid = complete_and_check(*settings); !valid.ok()) return fail(valid.error()), kExitUsage;
   const Status status = start_and_serve(*settings);
   return status.ok() ? kExitOk : fail(status.error());
 }

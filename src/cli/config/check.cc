@@ -85,19 +85,6 @@ Status check_variable(const Settings& settings, const char* section, const char*
                                  variable, value == nullptr ? "not set" : "empty"));
 }
 
-Status find_api_key(Settings& settings) {
-  if (!settings.server.api_key.empty()) return {};
-  if (!settings.api_key_env.empty()) {
-    HEDGE_TRY(check_variable(settings, "server", "api_key_env", settings.api_key_env));
-    settings.server.api_key = std::getenv(settings.api_key_env.c_str());
-  } else if (!settings.api_key_file.empty()) {
-    auto key = first_line_of(settings.api_key_file);
-    if (!key.ok()) return wrong_value(settings, "server", "api_key_file", key.error().detail);
-    settings.server.api_key = std::move(key).value();
-  }
-  return {};
-}
-
 Result<std::string> key_of(const TenantKey& tenant) {
   const auto wrong = [&](std::string_view what) {
     return make_error(ErrorCode::kInvalidArgument, fmt::format("{}: {}", tenant.place, what));
@@ -201,6 +188,19 @@ bool is_loopback(const std::string& host) {
   in_addr v4 = {};
   return host == "localhost" || host == "::1" || host == "[::1]" ||
          (inet_aton(host.c_str(), &v4) != 0 && (ntohl(v4.s_addr) >> 24) == 127);
+}
+
+Status find_api_key(Settings& settings) {
+  if (!settings.server.api_key.empty()) return {};
+  if (!settings.api_key_env.empty()) {
+    HEDGE_TRY(check_variable(settings, "server", "api_key_env", settings.api_key_env));
+    settings.server.api_key = std::getenv(settings.api_key_env.c_str());
+  } else if (!settings.api_key_file.empty()) {
+    auto key = first_line_of(settings.api_key_file);
+    if (!key.ok()) return wrong_value(settings, "server", "api_key_file", key.error().detail);
+    settings.server.api_key = std::move(key).value();
+  }
+  return {};
 }
 
 Status complete_and_check(Settings& settings) {

@@ -14,6 +14,9 @@ bool is_loopback(const std::string& host);
 // That the parts of [policy] that are names are known ones.
 Status check_policy(const Settings& settings);
 
+// Reads the server's API key from the variable or file that is named, where it was not given itself.
+Status find_api_key(Settings& settings);
+
 // Finds the server's API key where it is to be found, then checks. An error says where the value came from.
 Status complete_and_check(Settings& settings);
 
