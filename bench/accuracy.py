@@ -24,7 +24,7 @@ KL_MEAN_MAX = 0.01
 
 
 def parse():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     common.add_common(parser)
     parser.add_argument("-f", "--file", required=True, help="the text")
     parser.add_argument("--chunks", type=int, default=32, help=f"chunks of {CONTEXT} tokens")

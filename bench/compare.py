@@ -25,14 +25,14 @@ import common
 
 
 def parse():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     common.add_common(parser)
     parser.add_argument("-p", "--prompt", type=int, default=512, help="prompt length of prefill; 0: none")
     parser.add_argument("-n", "--generate", type=int, default=128, help="answer length of decode; 0: none")
     parser.add_argument("-d", "--depth", type=int, default=0, help="tokens in the context before the answer; with one, decode "
                         "alone is measured; Hedge and ik_llama.cpp keep keys and values in 8 bits, llama.cpp in 16, its "
                         "fastest way")
-    parser.add_argument("-r", "--rounds", type=int, default=5)
+    parser.add_argument("-r", "--rounds", type=int, default=5, help="how often each program runs (default %(default)s)")
     parser.add_argument("--ik-dir", metavar="DIR", help="folder with ik_llama.cpp's programs (a build of its source); "
                         "left out without it")
     parser.add_argument("--svg", metavar="FILE", help="write a chart of the ratios as well")

@@ -111,7 +111,7 @@ def measure(arguments, servers, scene, prompt, temperature):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     common.add_common(parser)
     parser.add_argument("-r", "--rounds", type=int, default=5)
     parser.add_argument("-n", "--generate", type=int, default=128, help="tokens per answer")

@@ -29,7 +29,7 @@ WORDS = ("The river rises in the hills above the town and runs for a long way th
 
 
 def parse():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     common.add_common(parser)
     parser.add_argument("--ttft", action="store_true", help="time to first token")
     parser.add_argument("--memory", action="store_true", help="peak memory")
