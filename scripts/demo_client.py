@@ -129,13 +129,13 @@ def cases(upstream):
         ("2. Escalated before the first token", "Its first tokens, held back and judged, are too unsure.",
          [{"messages": user(text)} for text in (
              "Recommend a film for tonight.", "Invent twenty names for new planets.", "Write a nonsense poem.")],
-         lambda who, why: who == [upstream] and any(r.startswith("confidence.first") for r in why)),
+         lambda who, why: who == [upstream] and any(r in ("confidence.first", "confidence.probe") for r in why)),
         ("3. Escalated in mid-answer", "It begins well and becomes unsure; the upstream continues at the end of a word.",
          [{"messages": user(text)} for text in (
              "Tell me about the birds of Tristan da Cunha.", "List twenty book titles by unknown authors.",
              "Write a biography of the chess player Vera Nebolsina.", "Explain the etymology of the word quixotry.",
              "Write a list of brand names for a new soap.")],
-         lambda who, why: who == ["local", upstream] and any(r.startswith("confidence.mid") for r in why)),
+         lambda who, why: who == ["local", upstream] and any(r.startswith("confidence.") for r in why)),
         ("4. Kept home by the privacy gate", "It asks for the upstream, but holds an e-mail address: it stays.",
          [{"messages": user("Write a short greeting to jane.doe@example.com."), "hedge": {"route": "upstream"}}],
          lambda who, why: who == ["local"] and "gate.personal_data" in why),

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -64,6 +65,10 @@ struct Delta {
   std::vector<TokenInfo> tokens;
   // With Request::states_every, else null; of the tokens before this one.
   std::shared_ptr<const States> states{};
+  // Probability that the answer is wrong, by the model's states before this token and by its probability;
+  // with Request::want_confidence, from an engine with a probe, at the tokens that the probe chooses. At the
+  // first token it is what is known at the end of the prompt.
+  std::optional<float> p_wrong{};
 };
 
 // From here on another backend writes.
@@ -79,6 +84,7 @@ struct Done {
   std::shared_ptr<const Trace> trace;      // set by the router; null from a plain backend
   std::shared_ptr<const States> states{};  // of the whole answer, with Request::states_every; else null
   std::vector<ToolCall> tool_calls{};      // that the answer ends in, all of one backend
+  std::optional<float> p_wrong{};          // of the whole answer, where a Delta would have it
 };
 
 using Event = std::variant<Started, Delta, Switched, Done>;

@@ -101,7 +101,7 @@ struct Request {
   int max_tokens = -1;            // -1: until the end of turn or the context is full
   std::vector<std::string> stop;  // the answer ends before the first of these
   bool ignore_eos = false;
-  bool want_confidence = false;  // fill TokenInfo::margin and entropy
+  bool want_confidence = false;  // fill TokenInfo::margin and entropy, and p_wrong where there is a probe
   // With the first token, every so many tokens and the end come the model's states (event.h); 0: never. Only
   // an engine that was told to keep some has them.
   int states_every = 0;

@@ -76,7 +76,7 @@ TEST_F(CommandLineTest, MistakesAreExplained) {
   EXPECT_EQ(run({"serve", "--port", "70000"}).status, kExitUsage);
   EXPECT_EQ(run({"route"}).err,
             "hedge: route needs one of its commands: explain, replay, report, learned, train, eval, score, "
-            "topics, probe\n"
+            "topics, probe, calibrate\n"
             "`hedge route --help` "
             "explains.\n");
   EXPECT_THAT(run({"route", "trian"}).err, HasSubstr("route has no command 'trian'; did you mean 'train'?"));

@@ -14,11 +14,10 @@
 #include <thread>
 #include <unordered_map>
 
-#include "base/hash.h"
 #include "base/lines.h"
 #include "base/utf8.h"
 #include "cli/terminal.h"
-#include "model/config.h"
+#include "os/file.h"
 
 namespace hedge::cli {
 namespace {
@@ -29,7 +28,6 @@ constexpr size_t kLineBytesMax = 1u << 20;
 constexpr size_t kMessagesMax = 1000;
 // An expression over 24 tokens that needs more steps than this is a trap.
 constexpr uint32_t kMatchSteps = 1'000'000;
-constexpr size_t kFingerprintBytes = 4096;  // of each tensor
 
 Error bad_line(const std::string& path, size_t line, std::string what) {
   return make_error(ErrorCode::kInvalidArgument, fmt::format("{}:{}: {}", path, line, std::move(what)));
@@ -85,7 +83,7 @@ Result<std::unique_ptr<Regex>> compile(const std::string& pattern) {
   return std::make_unique<Regex>(code);
 }
 
-chat::Request request_for(const ProbeItem& item) {
+chat::Request request_for(const ProbeItem& item, ProbeWish wish) {
   chat::Request request;
   request.raw = item.raw;
   request.prompt = item.text;
@@ -94,42 +92,50 @@ chat::Request request_for(const ProbeItem& item) {
   request.max_tokens = kProbeAnswerTokens;
   request.want_confidence = true;
   request.top_logprobs = 0;
-  request.states_every = 1;
+  request.states_every = wish == ProbeWish::kStates ? 1 : 0;
   return request;
 }
 
-void take_states(ProbeAnswer& answer, const std::shared_ptr<const chat::States>& states) {
-  if (states == nullptr) return;
-  answer.prompt = states->prompt;
-  answer.answer = states->answer;
-  answer.tokens = states->tokens;
+ProbeMoment moment_of(const route::TokenFacts& facts, const std::shared_ptr<const chat::States>& states,
+                      std::optional<float> p_wrong) {
+  ProbeMoment moment;
+  moment.tokens = facts.tokens();
+  if (states != nullptr) moment.answer = states->answer;
+  moment.facts = facts.values();
+  moment.p_wrong = p_wrong.value_or(0);
+  return moment;
 }
 
-Result<ProbeAnswer> answer_one(engine::Engine& engine, const ProbeItem& item) {
-  HEDGE_TRY_SET(const std::unique_ptr<chat::Stream> stream, engine.start(request_for(item)));
+Result<ProbeAnswer> answer_one(engine::Engine& engine, const ProbeItem& item, ProbeWish wish) {
+  HEDGE_TRY_SET(const std::unique_ptr<chat::Stream> stream, engine.start(request_for(item, wish)));
   ProbeAnswer answer;
+  route::TokenFacts facts;
   while (true) {
     if (interrupted()) return make_error(ErrorCode::kCancelled, "interrupted");
     HEDGE_TRY_SET(chat::Event event, stream->next(kNoDeadline));
     if (auto* done = std::get_if<chat::Done>(&event)) {
-      take_states(answer, done->states);
-      break;
+      answer.end = moment_of(facts, done->states, done->p_wrong);
+      if (done->states != nullptr) answer.prompt = done->states->prompt;
+      return answer;
     }
     auto* delta = std::get_if<chat::Delta>(&event);
     if (delta == nullptr) continue;
     for (const chat::TokenInfo& token : delta->tokens)
-      answer.facts.add(token.chosen.logprob, token.entropy, token.margin);
+      facts.add(token.chosen.logprob, token.entropy, token.margin);
     answer.text += delta->text;
-    if (!item.raw) continue;
+    const bool at_checkpoint =
+        std::binary_search(route::kCheckpoints.begin(), route::kCheckpoints.end(), facts.tokens());
+    if (!delta->tokens.empty() && at_checkpoint)
+      answer.moments.push_back(moment_of(facts, delta->states, delta->p_wrong));
     bool whole = false;
-    const std::string_view word = first_word(answer.text, whole);
+    const std::string_view word = item.raw ? first_word(answer.text, whole) : std::string_view();
     if (!whole) continue;
     // This token's own state is not known yet: what counts are those before it, the word's.
+    answer.end = moment_of(facts, delta->states, delta->p_wrong);
+    if (delta->states != nullptr) answer.prompt = delta->states->prompt;
     answer.text.resize(static_cast<size_t>(word.data() + word.size() - answer.text.data()));
-    take_states(answer, delta->states);
-    break;
+    return answer;
   }
-  return answer;
 }
 
 }  // namespace
@@ -140,6 +146,11 @@ std::string_view first_word(std::string_view text, bool& whole) {
   const size_t end = begin == std::string_view::npos ? begin : text.find_first_of(kSpace, begin);
   whole = end != std::string_view::npos;
   return text.substr(0, end);
+}
+
+Result<std::vector<ProbeItem>> read_probe_items(const std::string& path, bool need_accept) {
+  HEDGE_TRY_SET(const std::string text, os::read_file(path, kProbeFileBytesMax));
+  return parse_probe_items(text, path, need_accept);
 }
 
 Result<std::vector<ProbeItem>> parse_probe_items(std::string_view text, const std::string& path,
@@ -224,7 +235,18 @@ Result<std::vector<bool>> judge_probe_answers(const std::vector<ProbeItem>& item
   return right;
 }
 
-Status answer_probe_items(engine::Engine& engine, const std::vector<ProbeItem>& items,
+route::ProbeExample probe_example(const ProbeItem& item, ProbeAnswer answer, bool wrong) {
+  route::ProbeExample example;
+  example.prompt = std::move(answer.prompt);
+  example.answer = std::move(answer.end.answer);
+  example.facts = answer.end.facts;
+  example.wrong = wrong;
+  example.group = item.group;
+  example.task = item.cell;
+  return example;
+}
+
+Status answer_probe_items(engine::Engine& engine, const std::vector<ProbeItem>& items, ProbeWish wish,
                           const std::function<void(size_t, ProbeAnswer)>& take) {
   // Workers run ahead of the one who takes the answers by no more than this, so that memory stays bounded.
   constexpr size_t kAhead = 256;
@@ -241,7 +263,7 @@ Status answer_probe_items(engine::Engine& engine, const std::vector<ProbeItem>& 
       if (stop || next >= items.size()) return;
       const size_t i = next++;
       lock.unlock();
-      Result<ProbeAnswer> answer = answer_one(engine, items[i]);
+      Result<ProbeAnswer> answer = answer_one(engine, items[i], wish);
       lock.lock();
       ready.emplace(i, std::move(answer));
       changed.notify_all();
@@ -270,22 +292,6 @@ Status answer_probe_items(engine::Engine& engine, const std::vector<ProbeItem>& 
   }
   for (std::thread& worker : workers) worker.join();
   return status;
-}
-
-route::ProbeModel probe_model(const engine::Engine& engine) {
-  const model::Config& config = engine.config();
-  route::ProbeModel model;
-  model.architecture = config.architecture;
-  model.layers = static_cast<uint32_t>(config.layers);
-  model.dim = static_cast<uint32_t>(config.dim);
-  model.vocab = static_cast<uint32_t>(config.vocab);
-  model.fingerprint = kFnvStart;
-  for (const gguf::Tensor& tensor : engine.file().tensors()) {
-    model.fingerprint = fnv1a(tensor.name, model.fingerprint);
-    const size_t bytes = std::min(kFingerprintBytes, tensor.size_bytes);
-    model.fingerprint = fnv1a({reinterpret_cast<const char*>(tensor.data), bytes}, model.fingerprint);
-  }
-  return model;
 }
 
 }  // namespace hedge::cli

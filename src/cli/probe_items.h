@@ -2,6 +2,7 @@
 // reads.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -10,7 +11,8 @@
 #include "base/result.h"
 #include "chat/request.h"
 #include "engine/engine.h"
-#include "route/probe.h"
+#include "route/probe_reader.h"
+#include "route/probe_train.h"
 
 namespace hedge::cli {
 
@@ -28,6 +30,8 @@ struct ProbeItem {
 inline constexpr size_t kProbeFileBytesMax = 512u << 20;
 inline constexpr size_t kProbeItemsMax = 200'000;
 
+// The questions of a file.
+Result<std::vector<ProbeItem>> read_probe_items(const std::string& path, bool need_accept);
 // Reads the lines of `text`. Errors name `path`:line, what was expected and what came. need_accept: every
 // line must have it.
 Result<std::vector<ProbeItem>> parse_probe_items(std::string_view text, const std::string& path,
@@ -37,23 +41,34 @@ Result<std::vector<ProbeItem>> parse_probe_items(std::string_view text, const st
 Result<std::vector<bool>> judge_probe_answers(const std::vector<ProbeItem>& items,
                                               const std::vector<std::string>& answers);
 
+// What an answer's beginning showed, when its token number `tokens` had just been chosen.
+struct ProbeMoment {
+  int tokens = 0;
+  std::vector<float> answer;  // [blocks, dim] mean over the tokens before; all zeros at the first
+  std::array<float, route::TokenFacts::kCount> facts{};
+  float p_wrong = 0;
+};
+
 struct ProbeAnswer {
   std::string text;
-  std::vector<float> prompt, answer;  // chat::States
-  int tokens = 0;
-  route::TokenFacts facts;
+  std::vector<float> prompt;         // [blocks, dim] at its last token
+  std::vector<ProbeMoment> moments;  // at the checkpoints (route::kCheckpoints) that it reached
+  ProbeMoment end;                   // of the whole answer
 };
+
+// For fitting.
+route::ProbeExample probe_example(const ProbeItem& item, ProbeAnswer answer, bool wrong);
+
+// What is wanted of each moment: states and facts, to fit a probe to, or what the engine's probe says.
+enum class ProbeWish : uint8_t { kStates, kVerdict };
 
 // Answers of at most this many tokens; a raw completion ends with its first whole word.
 inline constexpr int kProbeAnswerTokens = 24;
 
 // Greedy answers to all items, as many at once as the engine has slots; each is handed to `take` in the
 // items' order, on the calling thread. Stops at the first error, and with kCancelled at an interrupt.
-Status answer_probe_items(engine::Engine& engine, const std::vector<ProbeItem>& items,
+Status answer_probe_items(engine::Engine& engine, const std::vector<ProbeItem>& items, ProbeWish wish,
                           const std::function<void(size_t, ProbeAnswer)>& take);
-
-// Which model it is: shape, and a hash over the first bytes of its tensors.
-route::ProbeModel probe_model(const engine::Engine& engine);
 
 // The first whole word of a raw completion: the text up to the white space after it. Whole: that white space
 // is there.

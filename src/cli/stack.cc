@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "cli/config/config.h"
 #include "cli/environment.h"
+#include "cli/probes.h"
 #include "cli/session_store.h"
 #include "os/file.h"
 #include "upstream/tiers.h"
@@ -25,6 +26,39 @@ Result<route::PromptScore> load_prompt_score(const std::string& path) {
   if (path.empty()) return route::PromptScore(route::PromptScore::embedded());
   HEDGE_TRY_SET(const std::string bytes, os::read_file(path, route::kWeightsBytesMax));
   return route::PromptScore::parse(bytes);
+}
+
+// What judges the local answer: the probe that the settings name, and the thresholds that belong to it.
+struct Judge {
+  std::shared_ptr<const route::Probe> probe;
+  std::shared_ptr<const route::Thresholds> thresholds;
+};
+
+// Finds both when the model is open; errors say where they were named. `judge` outlives the load.
+ProbeLoader judge_loader(const Settings& settings, Judge& judge) {
+  const route::Confidence& rule = settings.policy.confidence;
+  const ProbeLoader loader = probe_loader(rule.probe, route::ReadAt::kSomeTokens, judge.probe);
+  return [&settings, &rule, &judge, loader](
+             const gguf::File& file,
+             const model::Config& config) -> Result<std::shared_ptr<const chat::StateProbe>> {
+    auto reader = loader(file, config);
+    if (!reader.ok()) return wrong_value(settings, "policy.confidence", "probe", reader.error().detail);
+    if (*reader == nullptr) {
+      if (rule.thresholds.empty()) return reader;
+      return wrong_value(settings, "policy.confidence", "thresholds",
+                         "there is no probe for this model that they could belong to; 'probe' names one");
+    }
+    auto found = find_thresholds(rule.thresholds, *judge.probe);
+    if (!found.ok()) return wrong_value(settings, "policy.confidence", "thresholds", found.error().detail);
+    judge.thresholds = std::move(found).value();
+    if (judge.thresholds) return reader;
+    if (rule.probe != "auto" && settings.engine.warn) {
+      settings.engine.warn(
+          "the probe has no thresholds, so the tokens' probabilities decide; `hedge route calibrate` makes "
+          "some, [policy.confidence] thresholds names them");
+    }
+    return std::shared_ptr<const chat::StateProbe>();
+  };
 }
 
 // How the local model reads a conversation.
@@ -81,14 +115,21 @@ Result<std::unique_ptr<Stack>> build_stack(const Settings& settings, const std::
   HEDGE_TRY_SET(stack->store, session::Store::open(store_address(settings, data_folder)));
   stack->learned = std::make_unique<LearnedFile>(data_folder + "/" + kLearnedFile);
   HEDGE_TRY(stack->learned->load());
-  auto engine = engine::Engine::load(model_path, settings.engine);
+  engine::Options engine_options = settings.engine;
+  Judge judge;
+  const route::Confidence& confidence = settings.policy.confidence;
+  // Where nothing goes upstream nobody asks.
+  if (stack->upstream && !settings.policy.offline && confidence.enabled)
+    engine_options.probe = judge_loader(settings, judge);
+  auto engine = engine::Engine::load(model_path, engine_options);
   if (!engine.ok()) return located(settings, "model", std::move(engine).error());
   stack->engine = std::move(engine).value();
   if (stack->upstream) stack->upstream->set_renderer(renderer_of(*stack->engine));
-  stack->router = route::Router::create(
-      *stack->engine, stack->upstream.get(), settings.policy,
-      make_environment(settings.policy, stack->learned.get(), stack->prompt_score.get()),
-      stack->prompt_score.get());
+  route::Environment environment =
+      make_environment(settings.policy, stack->learned.get(), stack->prompt_score.get());
+  environment.thresholds = std::move(judge.thresholds);
+  stack->router = route::Router::create(*stack->engine, stack->upstream.get(), settings.policy,
+                                        std::move(environment), stack->prompt_score.get());
   HEDGE_TRY(restore_budget(*stack->store, *stack->router));
   stack->recorder = session::make_recorder(*stack->router, *stack->store);
   return stack;

@@ -182,4 +182,21 @@ void Progress::draw(uint64_t done_bytes, uint64_t total_bytes) {
   }
 }
 
+ProgressCounter::~ProgressCounter() {
+  if (shown_ && stderr_is_terminal()) fmt::print(stderr, "\r\033[K");
+}
+
+void ProgressCounter::show(size_t done, size_t total) {
+  const size_t tenth = done * 10 / std::max<size_t>(total, 1);
+  if (!stderr_is_terminal() && tenth == tenth_) return;
+  tenth_ = tenth;
+  shown_ = true;
+  if (stderr_is_terminal()) {
+    fmt::print(stderr, "\r\033[K{}: {} of {}", label_, done, total);
+  } else {
+    fmt::print(stderr, "hedge: {}: {} of {}\n", label_, done, total);
+  }
+  std::fflush(stderr);
+}
+
 }  // namespace hedge::cli

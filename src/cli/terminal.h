@@ -2,9 +2,11 @@
 // and data go to stdout, all else to stderr.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/result.h"
@@ -72,6 +74,23 @@ class Progress {
   int fifths_ = 0;
   uint64_t last_done_ = 0, last_total_ = 0;
   SteadyClock::time_point started_{}, drawn_{};
+};
+
+// "answering: 1200 of 5240" on stderr: redrawn in place on a terminal, a new line per tenth of the way
+// otherwise.
+class ProgressCounter {
+ public:
+  explicit ProgressCounter(std::string label) : label_(std::move(label)) {}
+  ~ProgressCounter();
+  ProgressCounter(const ProgressCounter&) = delete;
+  ProgressCounter& operator=(const ProgressCounter&) = delete;
+
+  void show(size_t done, size_t total);
+
+ private:
+  const std::string label_;
+  size_t tenth_ = 0;
+  bool shown_ = false;
 };
 
 }  // namespace hedge::cli

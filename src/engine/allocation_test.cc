@@ -35,5 +35,44 @@ TEST(Allocation, ATokenCostsItsEventAndNoMore) {
   }
 }
 
+class SumProbe final : public chat::StateProbe {
+ public:
+  std::span<const int> blocks() const override { return kBlocks; }
+  std::unique_ptr<chat::AnswerProbe> begin() const override { return std::make_unique<Answer>(); }
+
+ private:
+  static constexpr int kBlocks[] = {1};
+  struct Answer final : chat::AnswerProbe {
+    void token(const chat::TokenInfo& token) override { sum += token.entropy; }
+    bool wants() const override { return true; }
+    float wrong(const chat::StateView& states) override { return sum + states.prompt[0] + states.answer[0]; }
+    float sum = 0;
+  };
+};
+
+TEST(Allocation, AProbeCostsNothingPerToken) {
+  const TinyFile file{model::TinyModel(engine_spec())};
+  Options options = one_thread();
+  options.speculation = "off";
+  options.probe = [](const gguf::File&,
+                     const model::Config&) -> Result<std::shared_ptr<const chat::StateProbe>> {
+    return std::shared_ptr<const chat::StateProbe>(std::make_shared<SumProbe>());
+  };
+  const auto engine = load_engine(file, options);
+  const auto allocations_of = [&](int tokens, bool probed) {
+    chat::Request request = greedy("hello", tokens);
+    request.want_confidence = probed;
+    const long before = allocations.load();
+    const auto stream = start(*engine, request);
+    while (!std::holds_alternative<chat::Done>(stream->next(patience()).value())) {
+    }
+    return allocations.load() - before;
+  };
+  allocations_of(200, true);
+  const long with = allocations_of(200, true) - allocations_of(100, true);
+  const long without = allocations_of(200, false) - allocations_of(100, false);
+  EXPECT_NEAR(static_cast<double>(with), static_cast<double>(without), 20);
+}
+
 }  // namespace
 }  // namespace hedge::engine

@@ -51,11 +51,13 @@ class EngineImpl final : public Engine {
  public:
   EngineImpl(std::unique_ptr<model::Model> model, std::unique_ptr<model::Prefault> prefault,
              std::unique_ptr<text::Tokenizer> tokenizer, std::unique_ptr<text::PromptFormat> format,
-             const Options& options, int context, model::KvType kv_type, Speculate speculate)
+             std::shared_ptr<const chat::StateProbe> probe, const Options& options, int context,
+             model::KvType kv_type, Speculate speculate)
       : model_(std::move(model)),
         prefault_(std::move(prefault)),
         tokenizer_(std::move(tokenizer)),
         format_(std::move(format)),
+        probe_(std::move(probe)),
         options_(options),
         context_(static_cast<size_t>(context)),
         kv_type_(kv_type),
@@ -298,6 +300,8 @@ class EngineImpl final : public Engine {
     wanted.logprob = request.top_logprobs >= 0;
     wanted.top = std::max(0, request.top_logprobs);
     wanted.confidence = request.want_confidence;
+    const bool probed = request.want_confidence && probe_ != nullptr;
+    if (probed) wanted.logprob = true;
 
     auto ticket = std::make_shared<Ticket>(bell_);
     const size_t prompt_count = tokens.size();
@@ -324,11 +328,13 @@ class EngineImpl final : public Engine {
         AnswerText(*tokenizer_, std::move(stops), must.size(),
                    transcript && request.assistant_prefix.empty())});
     sequence->tokens.reserve(tokens_max);
-    if (request.states_every > 0 && !options_.state_blocks.empty()) {
+    if ((request.states_every > 0 || probed) && !options_.state_blocks.empty()) {
       const size_t states = options_.state_blocks.size() * static_cast<size_t>(model_->config().dim);
       sequence->states_every = request.states_every;
       sequence->prompt_states.resize(states);
       sequence->answer_sums.resize(states);
+      if (probed) sequence->probe = probe_->begin();
+      if (probed) sequence->answer_states.resize(states);
     }
     return sequence;
   }
@@ -537,7 +543,7 @@ class EngineImpl final : public Engine {
         take_over(sequence, planned.rows, mode);
         if (planned.outputs == 0) continue;
         sequence.decode_start = SteadyClock::now();
-        if (sequence.states_every > 0) {
+        if (sequence.keeps_states()) {
           const std::span<const float> states = forward_->tapped(first_output);
           std::copy(states.begin(), states.end(), sequence.prompt_states.begin());
         }
@@ -587,7 +593,10 @@ class EngineImpl final : public Engine {
     size_t generated = 0;
     for (bool right = true; right && generated < planned.rows;) {
       take_over(sequence, 1, model::Mode::kDecode);
-      if (sequence.states_every > 0) add_states(sequence, first_output + static_cast<int>(generated));
+      // What healing spells again is of the prompt.
+      const bool of_answer = sequence.computed > sequence.prompt_tokens + sequence.healed;
+      if (sequence.keeps_states() && of_answer)
+        add_states(sequence, first_output + static_cast<int>(generated));
       generate(sequence, logits.subspan(generated * vocab, vocab));
       ++generated;
       right = sequence.ticket && !sequence.ticket->cancelled.load() && generated < planned.rows &&
@@ -618,6 +627,13 @@ class EngineImpl final : public Engine {
     for (size_t i = 0; i < states->answer.size(); ++i)
       states->answer[i] = static_cast<float>(sequence.answer_sums[i] * scale);
     return states;
+  }
+
+  static float wrong(Sequence& sequence) {
+    const double scale = 1.0 / std::max(1, sequence.states_tokens);
+    for (size_t i = 0; i < sequence.answer_states.size(); ++i)
+      sequence.answer_states[i] = static_cast<float>(sequence.answer_sums[i] * scale);
+    return sequence.probe->wrong({sequence.prompt_states, sequence.answer_states, sequence.states_tokens});
   }
 
   void plan_decode(Sequence& sequence) {
@@ -700,6 +716,10 @@ class EngineImpl final : public Engine {
     }
     chat::Delta delta;
     delta.text = sequence.text.push(id);
+    if (sequence.probe) {
+      sequence.probe->token(info);
+      if (sequence.probe->wants()) delta.p_wrong = wrong(sequence);
+    }
     name_tokens(info);
     delta.tokens.push_back(std::move(info));
     if (sequence.states_every > 0 &&
@@ -740,6 +760,7 @@ class EngineImpl final : public Engine {
     done.usage.prefill_ms = sequence.prefill_ms;
     done.usage.decode_ms = seconds_since(sequence.decode_start) * 1000;
     done.states = states_of(sequence);
+    if (sequence.probe && sequence.generated() > 0) done.p_wrong = wrong(sequence);
     const std::shared_ptr<Ticket> ticket = sequence.ticket;
     // The slot is free before the client learns of the end: its next turn finds it.
     leave(sequence);
@@ -760,6 +781,7 @@ class EngineImpl final : public Engine {
   const std::unique_ptr<model::Prefault> prefault_;
   const std::unique_ptr<text::Tokenizer> tokenizer_;
   const std::unique_ptr<text::PromptFormat> format_;
+  const std::shared_ptr<const chat::StateProbe> probe_;  // or null
   const Options options_;
   const size_t context_;
   const model::KvType kv_type_;
@@ -816,11 +838,17 @@ Status check(const Options& options) {
 
 }  // namespace
 
-Result<std::unique_ptr<Engine>> Engine::load(const std::string& path, const Options& options) {
+Result<std::unique_ptr<Engine>> Engine::load(const std::string& path, const Options& wanted) {
+  Options options = wanted;
   HEDGE_TRY(check(options));
   HEDGE_TRY_SET(const model::KvType kv_type, model::parse_kv_type(options.kv_type));
   HEDGE_TRY_SET(const Speculate speculate, parse_speculate(options.speculation));
   HEDGE_TRY_SET(std::unique_ptr<model::Model> model, model::Model::load(path, options.threads));
+  std::shared_ptr<const chat::StateProbe> probe;
+  if (options.probe) {
+    HEDGE_TRY_SET(probe, options.probe(model->file(), model->config()));
+    if (probe) options.state_blocks.assign(probe->blocks().begin(), probe->blocks().end());
+  }
   for (size_t i = 0; i < options.state_blocks.size(); ++i) {
     const int block = options.state_blocks[i];
     if (block < 0 || block >= model->config().layers || (i > 0 && block <= options.state_blocks[i - 1])) {
@@ -845,8 +873,9 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::string& path, const Opti
                                                        std::to_string(trained) + " tokens, " +
                                                        std::to_string(context) + " were asked for");
   }
-  auto engine = std::make_unique<EngineImpl>(std::move(model), std::move(prefault), std::move(tokenizer),
-                                             std::move(format), options, context, kv_type, speculate);
+  auto engine =
+      std::make_unique<EngineImpl>(std::move(model), std::move(prefault), std::move(tokenizer),
+                                   std::move(format), std::move(probe), options, context, kv_type, speculate);
   HEDGE_TRY(engine->begin());
   return std::unique_ptr<Engine>(std::move(engine));
 }

@@ -13,6 +13,7 @@
 
 #include "base/result.h"
 #include "chat/backend.h"
+#include "chat/state_probe.h"
 #include "gguf/file.h"
 #include "text/prompt.h"
 #include "text/tokenizer.h"
@@ -37,7 +38,11 @@ struct Options {
   int prefill_budget_ms = 30;        // beside running answers only so many rows as take about this long
   std::string speculation = "auto";  // "auto", "off" or "always" (engine/speculation.h)
   std::vector<int> state_blocks;     // blocks whose output requests may ask for (chat::States), rising
-  std::string alias;                 // served model name; empty: the file's name without folder and ".gguf"
+  // Asked once, when the file is open, for the probe that reads the states of requests which want confidence;
+  // its blocks take the place of state_blocks. Not set, or null: none.
+  std::function<Result<std::shared_ptr<const chat::StateProbe>>(const gguf::File&, const model::Config&)>
+      probe;
+  std::string alias;  // served model name; empty: the file's name without folder and ".gguf"
 };
 
 // Totals since start, for /metrics. A copy, consistent enough for counters.

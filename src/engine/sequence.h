@@ -15,6 +15,7 @@
 #include "base/channel.h"
 #include "base/clock.h"
 #include "chat/backend.h"
+#include "chat/state_probe.h"
 #include "chat/stop_filter.h"
 #include "engine/sampler.h"
 #include "engine/speculation.h"
@@ -116,11 +117,14 @@ struct Sequence {
   std::unique_ptr<Drafter> drafter{};  // null without speculation
   size_t draft_tokens = 0, draft_tokens_accepted = 0;
 
-  int states_every = 0;                // chat::Request::states_every; 0 where the engine keeps none
-  std::vector<float> prompt_states{};  // [kept blocks, dim]; empty without states_every
-  std::vector<double> answer_sums{};   // [kept blocks, dim] over states_tokens tokens
+  int states_every = 0;                        // chat::Request::states_every; 0 where the engine keeps none
+  std::unique_ptr<chat::AnswerProbe> probe{};  // null where nobody wants to know
+  std::vector<float> prompt_states{};          // [kept blocks, dim]; empty where nobody reads states
+  std::vector<double> answer_sums{};           // [kept blocks, dim] over states_tokens tokens
+  std::vector<float> answer_states{};          // [kept blocks, dim] their mean, for the probe
   int states_tokens = 0;
 
+  bool keeps_states() const { return !prompt_states.empty(); }
   size_t generated() const { return tokens.size() - prompt_tokens; }
   size_t answered() const { return generated() - healed; }
   size_t left() const {  // tokens that may still be generated

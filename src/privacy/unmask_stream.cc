@@ -19,13 +19,15 @@ class UnmaskedStream final : public chat::Stream {
     // Every member is named: one that is added does not compile here until somebody has said whether a
     // placeholder may stand in it. Texts of JSON (a tool's arguments) are unmasked with Escape::kJson.
     if (auto* delta = std::get_if<chat::Delta>(&event.value())) {
-      auto& [text, tokens, states] = *delta;
+      auto& [text, tokens, states, p_wrong] = *delta;
       text = unmasker_.push(text);
       tokens.clear();
       states.reset();
+      p_wrong.reset();
     } else if (auto* done = std::get_if<chat::Done>(&event.value())) {
-      auto& [reason, usage, trace, states, tool_calls] = *done;  // numbers, and names out of another's trace
-      (void)reason, (void)usage, (void)trace, (void)states;
+      auto& [reason, usage, trace, states, tool_calls, p_wrong] =
+          *done;  // numbers, and names out of another's trace
+      (void)reason, (void)usage, (void)trace, (void)states, (void)p_wrong;
       for (chat::ToolCall& call : tool_calls) {
         auto& [id, function, arguments, extra] = call;
         (void)id, (void)function, (void)extra;  // they left as they are

@@ -21,10 +21,6 @@ std::string_view tail_of(std::string_view text) {
   return text.size() > kTailBytes ? text.substr(text.size() - kTailBytes) : text;
 }
 
-std::string describe(const Judgement& judgement) {
-  return fmt::format("{} of {} tokens", judgement.signal, judgement.tokens);
-}
-
 }  // namespace
 
 // ---- Start and end
@@ -49,7 +45,7 @@ HybridStream::HybridStream(std::shared_ptr<Core> core, const chat::Request& requ
       account_(account_of(core_->policy, request.routing.tenant)),
       text_(request.assistant_prefix),
       stops_(request.stop),
-      monitor_(core_->policy.confidence) {
+      in_flight_(core_->policy.confidence, core_->environment.thresholds.get(), request) {
   trace_.id = request.id;
   trace_.session = request.routing.session;
   trace_.created_ms = unix_time_ms();
@@ -378,26 +374,31 @@ void HybridStream::on_failure(Error error) {
 
 void HybridStream::hold(chat::Delta delta) {
   const Confidence& rule = core_->policy.confidence;
-  for (const chat::TokenInfo& token : delta.tokens) monitor_.push(token);
+  const std::vector<Finding> findings = in_flight_.push(delta, true);
   // A backend that tells nothing of its tokens cannot be judged by them.
   const bool blind = delta.tokens.empty() && !delta.text.empty();
   if (hold_until_ == kNoDeadline) hold_until_ = deadline_after(Milliseconds(rule.first_hold_ms));
   held_.push_back(std::move(delta));
-  if (blind || monitor_.tokens() >= rule.first_tokens) judge_first();
+  for (const Finding& finding : findings)
+    if (leaves_held(finding)) return;
+  const bool decided = blind || in_flight_.sure() || !may_go_upstream_;
+  if (decided || in_flight_.tokens() >= rule.first_tokens) judge_first();
+}
+
+// True when the upstream has taken over.
+bool HybridStream::leaves_held(const Finding& finding) {
+  if (!finding.unsure || !may_go_upstream_) {
+    note(finding.what, finding.detail, finding.value, finding.threshold);
+    return false;
+  }
+  because(finding.what, finding.detail, finding.value, finding.threshold);
+  if (!go_upstream()) return false;
+  core_->count([](Counters& counters) { ++counters.escalated_first; });
+  return true;
 }
 
 void HybridStream::judge_first() {
-  const Judgement judgement = monitor_.judge_first();
-  if (judgement.unsure && may_go_upstream_) {
-    because("confidence.first", describe(judgement), judgement.value, judgement.threshold);
-    if (go_upstream()) {
-      core_->count([](Counters& counters) { ++counters.escalated_first; });
-      return;
-    }
-  } else {
-    note("confidence.ok", describe(judgement), judgement.value, judgement.threshold);
-  }
-  release_held();
+  if (!leaves_held(in_flight_.judge_first(held_done_ ? &*held_done_ : nullptr))) release_held();
 }
 
 void HybridStream::release_held() {
@@ -422,12 +423,13 @@ void HybridStream::follow_local(chat::Delta delta) {
     if (seek) because("forced", fmt::format("after {} tokens", after));
     if (seek) switch_reason_ = "forced";
   } else if (may_go_upstream_ && core_->policy.confidence.enabled) {
-    for (const chat::TokenInfo& token : delta.tokens) {
-      monitor_.push(token);
-      const std::optional<Judgement> judgement = monitor_.judge_mid();
-      if (!judgement || !judgement->unsure || seek) continue;
-      because("confidence.mid", describe(*judgement), judgement->value, judgement->threshold);
-      switch_reason_ = "confidence.mid";
+    for (const Finding& finding : in_flight_.push(delta, false)) {
+      if (!finding.unsure || seek) {
+        note(finding.what, finding.detail, finding.value, finding.threshold);
+        continue;
+      }
+      because(finding.what, finding.detail, finding.value, finding.threshold);
+      switch_reason_ = finding.what;
       seek = true;
     }
   }

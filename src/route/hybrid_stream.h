@@ -44,9 +44,9 @@
 #include "chat/backend.h"
 #include "chat/stop_filter.h"
 #include "route/budget.h"
-#include "route/confidence.h"
 #include "route/core.h"
 #include "route/decision.h"
+#include "route/in_flight.h"
 
 namespace hedge::route {
 
@@ -114,6 +114,7 @@ class HybridStream final : public chat::Stream {
   // Phases of the local model's part.
   void hold(chat::Delta delta);
   void judge_first();
+  bool leaves_held(const Finding& finding);
   void release_held();
   void follow_local(chat::Delta delta);
   void seek_word_end(chat::Delta delta);
@@ -176,7 +177,7 @@ class HybridStream final : public chat::Stream {
   int answer_tokens_ = 0;
   int word_wait_ = 0;            // tokens that passed while the end of a word was sought
   bool cut_at_word_end_ = true;  // how the last switch left the text
-  ConfidenceMonitor monitor_;
+  InFlight in_flight_;
   std::deque<chat::Delta> held_;
   std::optional<chat::Done> held_done_;  // the local answer ended while it was held
   Deadline hold_until_ = kNoDeadline;

@@ -12,11 +12,18 @@
 
 namespace hedge::route {
 
-// Thresholds of the first confidence rule; what they are held against is defined in confidence.h. A minimum
-// of 0 or a maximum above ln(vocabulary) turns its signal off. The defaults were measured on SmolLM2-135M:
-// docs/routing.md has the figures and says how to calibrate for another model.
+// When the local model's answer goes upstream. A probe (probe.h) judges where there is one and thresholds
+// belong to it; else, and beyond them, the quantiles do; what those are held against is defined in
+// confidence.h. A minimum of 0 or a maximum above ln(vocabulary) turns its signal off. The defaults were
+// measured on SmolLM2-135M: docs/routing.md has the figures and says how to calibrate for another model.
 struct Confidence {
   bool enabled = true;
+  // Read by who builds the router. "auto": the program's own probe for the model, if there is one; "off"; or
+  // a file from `hedge route probe train`.
+  std::string probe = "auto";
+  std::string thresholds;    // file from `hedge route calibrate`; empty: the program's own for that probe
+  bool repetition = true;    // an answer that goes round in a loop is unsure
+  bool format = true;        // so is one that cannot become what was asked for, or holds garbage
   int first_tokens = 6;      // held back until judged, before anything is sent; 0: send at once
   int first_hold_ms = 1500;  // at most this long after the first of them came
   int window_tokens = 16;    // for the rule in mid-answer

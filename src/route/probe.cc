@@ -163,8 +163,12 @@ std::string read_regions(Reader& in, size_t states, ProbeRegions& regions) {
   return {};
 }
 
-double mix(double familiarity, double known, double unknown) {
-  return familiarity * sigmoid(known) + (1 - familiarity) * sigmoid(unknown);
+// What does not count is not computed.
+double mix(double familiarity, const ProbeHead& known, const ProbeHead& unknown, const ProbeInput& input) {
+  double sum = 0;
+  if (familiarity > 0) sum += familiarity * sigmoid(known.logit(input));
+  if (familiarity < 1) sum += (1 - familiarity) * sigmoid(unknown.logit(input));
+  return sum;
 }
 
 }  // namespace
@@ -368,12 +372,12 @@ Status Probe::check(const ProbeModel& other) const {
                                                      ". `hedge route probe train` fits one");
 }
 
-double Probe::wrong_before(const ProbeInput& input) const {
-  return mix(regions.familiarity(input.prompt), before.logit(input), before_unknown.logit(input));
+double Probe::wrong_before(const ProbeInput& input, double familiarity) const {
+  return mix(familiarity, before, before_unknown, input);
 }
 
-double Probe::wrong(const ProbeInput& input) const {
-  return mix(regions.familiarity(input.prompt), answer.logit(input), answer_unknown.logit(input));
+double Probe::wrong(const ProbeInput& input, double familiarity) const {
+  return mix(familiarity, answer, answer_unknown, input);
 }
 
 }  // namespace hedge::route

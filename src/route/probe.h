@@ -119,9 +119,14 @@ class Probe {
   // kInvalidArgument names both models when the probe was fitted on another one.
   Status check(const ProbeModel& model) const;
 
-  // Probability that the answer will be, or is, wrong.
-  double wrong_before(const ProbeInput& input) const;  // reads prompt and the facts of the first token
-  double wrong(const ProbeInput& input) const;         // reads all; without any token of an answer, as before
+  // Probability that the answer will be, or is, wrong. `familiarity`: of the prompt, by `regions`.
+  double wrong_before(const ProbeInput& input,
+                      double familiarity) const;                    // by prompt and first token's facts
+  double wrong(const ProbeInput& input, double familiarity) const;  // by all
+  double wrong_before(const ProbeInput& input) const {
+    return wrong_before(input, regions.familiarity(input.prompt));
+  }
+  double wrong(const ProbeInput& input) const { return wrong(input, regions.familiarity(input.prompt)); }
 
   ProbeModel model;
   std::vector<int> blocks;  // whose states are read, rising

@@ -14,6 +14,7 @@
 #include "route/budget.h"
 #include "route/cost.h"
 #include "route/policy.h"
+#include "route/thresholds.h"
 
 namespace hedge::route {
 
@@ -42,6 +43,8 @@ struct Environment {
   // What was learned of a kind of prompts (learned.h), and a vote that is to be learned; null: nothing.
   std::function<double(size_t kind)> bias;
   std::function<void(const std::string& decision, size_t kind, double vote)> learn;
+  // What the local backend's probe says is held against these; null: nobody looks at it.
+  std::shared_ptr<const Thresholds> thresholds{};
 };
 
 class PromptScore;

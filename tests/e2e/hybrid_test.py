@@ -273,7 +273,7 @@ class Tls(unittest.TestCase):
 
 class Unsure(unittest.TestCase):
     def test_the_confidence_rule_hands_over_by_itself(self):
-        upstream, relay, device = start_pair(confidence="true\nfirst_margin_min = 1.0\nfirst_margin_quantile = 0.0")
+        upstream, relay, device = start_pair(confidence="true\nprobe = \"off\"\nfirst_margin_min = 1.0\nfirst_margin_quantile = 0.0")
         with upstream, device, contextlib.closing(relay):
             answer = device.chat("Write a poem about the moon.", max_tokens=12, stream=True).check_whole()
             self.assertEqual(answer.backends(), [UPSTREAM])

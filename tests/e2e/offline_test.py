@@ -32,6 +32,7 @@ offline = {offline}
 race_after_ms = 0
 [policy.confidence]
 enabled = true
+probe = "off"
 first_margin_min = 1.0
 first_margin_quantile = 0.0
 """

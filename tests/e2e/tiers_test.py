@@ -10,7 +10,7 @@ import harness
 from harness import Server
 from relay import RecordingProxy
 
-UNSURE = "true\nfirst_margin_min = 1.0\nfirst_margin_quantile = 0.0"  # no first token is sure enough
+UNSURE = "true\nprobe = \"off\"\nfirst_margin_min = 1.0\nfirst_margin_quantile = 0.0"  # no first token is sure enough
 
 CONFIG = """
 [server]

@@ -15,6 +15,7 @@ Examples:
   hedge route eval --data held_out.jsonl --weights my.weights
   echo '{"prompt": "Prove that 7 is prime."}' | hedge route score
   hedge route probe train -m MODEL --data questions.jsonl --out my.probe
+  hedge route calibrate -m MODEL --probe my.probe --data more.jsonl --max-share 0.3 --out my.thresholds
 
 `hedge route COMMAND --help` explains a command. docs/routing.md says what the router does with them.)";
 
@@ -31,6 +32,7 @@ void add_route(CLI::App& app, Action& chosen) {
   add_route_learned(*group, chosen);
   add_route_prompt(*group, chosen);
   add_route_probe(*group, chosen);
+  add_route_calibrate(*group, chosen);
 }
 
 }  // namespace hedge::cli

@@ -11,6 +11,9 @@ void add_route_prompt(CLI::App& group, Action& chosen);
 // `hedge route probe train` and `score`: the probability that a local answer is wrong.
 void add_route_probe(CLI::App& group, Action& chosen);
 
+// `hedge route calibrate`: when a probe's word sends an answer upstream.
+void add_route_calibrate(CLI::App& group, Action& chosen);
+
 // `hedge route explain`: the decision about one prompt.
 void add_route_explain(CLI::App& group, Action& chosen);
 // `hedge route learned`: show, export and wipe what was learned.

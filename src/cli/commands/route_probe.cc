@@ -6,12 +6,10 @@
 #include <span>
 
 #include "cli/commands/route.h"
-#include "cli/kernel_level.h"
-#include "cli/models/store.h"
 #include "cli/options.h"
 #include "cli/probe_items.h"
+#include "cli/probes.h"
 #include "cli/terminal.h"
-#include "gguf/file.h"
 #include "model/config.h"
 #include "os/cpu.h"
 #include "os/file.h"
@@ -21,10 +19,6 @@ namespace hedge::cli {
 namespace {
 
 using nlohmann::json;
-
-// Answers at once: for so many rows a weight is unpacked once (model::kDecodeRowsMax).
-constexpr int kSlots = 8;
-constexpr int kContextTokens = 4096;
 
 struct Options {
   std::string model, data_path, out_path, probe_path;
@@ -64,82 +58,8 @@ a line, in the order of the questions:
   {"answer": "Paris", "p_wrong": 0.12, "p_wrong_before": 0.31}
 p_wrong is the probability that the answer is wrong, p_wrong_before the one known before the first token.)";
 
-// "reading 1200 of 5240" on standard error.
-class Counter {
- public:
-  explicit Counter(std::string what) : what_(std::move(what)) {}
-  ~Counter() {
-    if (shown_ && stderr_is_terminal()) fmt::print(stderr, "\r\033[K");
-  }
-  void show(size_t done, size_t total) {
-    const size_t tenth = done * 10 / std::max<size_t>(total, 1);
-    if (!stderr_is_terminal() && tenth == tenth_) return;
-    tenth_ = tenth;
-    shown_ = true;
-    if (stderr_is_terminal()) {
-      fmt::print(stderr, "\r\033[K{}: {} of {}", what_, done, total);
-    } else {
-      fmt::print(stderr, "hedge: {}: {} of {}\n", what_, done, total);
-    }
-    std::fflush(stderr);
-  }
-
- private:
-  const std::string what_;
-  size_t tenth_ = 0;
-  bool shown_ = false;
-};
-
-// The probe of that file, or without one the default probe for the model.
-Result<route::Probe> load_probe(const Options& options) {
-  if (!options.probe_path.empty()) {
-    HEDGE_TRY_SET(const std::string bytes, os::read_file(options.probe_path, route::Probe::kBytesMax));
-    return route::Probe::parse(bytes);
-  }
-  HEDGE_TRY_SET(const ModelStore store, ModelStore::from_environment());
-  HEDGE_TRY_SET(const std::string path, store.resolve(options.model));
-  HEDGE_TRY_SET(const std::unique_ptr<gguf::File> file, gguf::File::open(path));
-  HEDGE_TRY_SET(const model::Config config, model::read_config(*file));
-  for (const std::string_view bytes : route::default_probes()) {
-    HEDGE_TRY_SET(route::Probe probe, route::Probe::parse(bytes));
-    if (probe.model.layers == static_cast<uint32_t>(config.layers) &&
-        probe.model.dim == static_cast<uint32_t>(config.dim) &&
-        probe.model.vocab == static_cast<uint32_t>(config.vocab))
-      return probe;
-  }
-  return make_error(ErrorCode::kInvalidArgument,
-                    fmt::format("there is no default probe for {} ({} layers of {}, {} tokens); fit one with "
-                                "`hedge route probe train` and name it with --probe",
-                                path, config.layers, config.dim, config.vocab));
-}
-
-Result<std::unique_ptr<engine::Engine>> load_engine(const Options& options, const std::vector<int>& blocks) {
-  HEDGE_TRY_SET(const ModelStore store, ModelStore::from_environment());
-  HEDGE_TRY_SET(const std::string path, store.resolve(options.model));
-  HEDGE_TRY(choose_kernel_level());
-  engine::Options engine;
-  engine.threads = options.threads;
-  engine.slots = kSlots;
-  engine.speculation = "off";
-  HEDGE_TRY_SET(const std::unique_ptr<gguf::File> file, gguf::File::open(path));
-  HEDGE_TRY_SET(const model::Config config, model::read_config(*file));
-  if (!blocks.empty() && blocks.back() >= config.layers) {
-    return make_error(ErrorCode::kInvalidArgument,
-                      fmt::format("the probe was fitted on another model: it reads block {}, this one has {}",
-                                  blocks.back(), config.layers));
-  }
-  engine.context_tokens = std::min(kContextTokens, config.context);
-  engine.state_blocks = blocks.empty() ? route::default_probe_blocks(config.layers) : blocks;
-  return engine::Engine::load(path, engine);
-}
-
-Result<std::vector<ProbeItem>> load_items(const Options& options, bool need_accept) {
-  HEDGE_TRY_SET(const std::string text, os::read_file(options.data_path, kProbeFileBytesMax));
-  return parse_probe_items(text, options.data_path, need_accept);
-}
-
 Status train(const Options& options) {
-  HEDGE_TRY_SET(const std::vector<ProbeItem> items, load_items(options, true));
+  HEDGE_TRY_SET(const std::vector<ProbeItem> items, read_probe_items(options.data_path, true));
   if (items.size() < route::kProbeExamplesMin) {
     return make_error(ErrorCode::kInvalidArgument,
                       fmt::format("{}: expected at least {} questions, got {}", options.data_path,
@@ -147,19 +67,15 @@ Status train(const Options& options) {
   }
   // Broken expressions are found before the model has worked for minutes.
   HEDGE_TRY(judge_probe_answers(items, std::vector<std::string>(items.size())));
-  HEDGE_TRY_SET(const std::unique_ptr<engine::Engine> engine, load_engine(options, {}));
+  HEDGE_TRY_SET(const std::unique_ptr<engine::Engine> engine,
+                load_probe_engine(options.model, options.threads, {}));
   std::vector<route::ProbeExample> examples(items.size());
   std::vector<std::string> answers(items.size());
   {
-    Counter counter("answering");
-    HEDGE_TRY(answer_probe_items(*engine, items, [&](size_t i, ProbeAnswer answer) {
-      route::ProbeExample& example = examples[i];
-      example.prompt = std::move(answer.prompt);
-      example.answer = std::move(answer.answer);
-      example.facts = answer.facts.values();
-      example.group = items[i].group;
-      example.task = items[i].cell;
-      answers[i] = std::move(answer.text);
+    ProgressCounter counter("answering");
+    HEDGE_TRY(answer_probe_items(*engine, items, ProbeWish::kStates, [&](size_t i, ProbeAnswer answer) {
+      answers[i] = answer.text;
+      examples[i] = probe_example(items[i], std::move(answer), false);
       counter.show(i + 1, items.size());
     }));
   }
@@ -170,11 +86,11 @@ Status train(const Options& options) {
   train.threads = options.threads > 0 ? options.threads : os::usable_cores();
   route::ProbeReport report;
   const std::vector<int> blocks = route::default_probe_blocks(engine->config().layers);
-  Counter counter("fitting networks");
+  ProgressCounter counter("fitting networks");
   HEDGE_TRY_SET(
       const route::Probe probe,
       route::train_probe(
-          probe_model(*engine), blocks, examples, train,
+          probe_model(engine->file(), engine->config()), blocks, examples, train,
           [&](int done, int total) { counter.show(static_cast<size_t>(done), static_cast<size_t>(total)); },
           report));
   HEDGE_TRY(os::write_file_atomic(options.out_path, probe.to_bytes()));
@@ -200,14 +116,18 @@ Status train(const Options& options) {
 }
 
 Status score(const Options& options) {
-  HEDGE_TRY_SET(const route::Probe probe, load_probe(options));
-  HEDGE_TRY_SET(const std::vector<ProbeItem> items, load_items(options, false));
-  HEDGE_TRY_SET(const std::unique_ptr<engine::Engine> engine, load_engine(options, probe.blocks));
-  HEDGE_TRY(probe.check(probe_model(*engine)));
-  Counter counter("answering");
-  return answer_probe_items(*engine, items, [&](size_t i, ProbeAnswer answer) {
-    const route::ProbeInput input{answer.prompt, answer.answer, answer.facts.values()};
-    const double before = probe.wrong_before(input), after = probe.wrong(input);
+  HEDGE_TRY_SET(const std::vector<ProbeItem> items, read_probe_items(options.data_path, false));
+  std::shared_ptr<const route::Probe> probe;
+  HEDGE_TRY_SET(const std::unique_ptr<engine::Engine> engine,
+                load_probe_engine(options.model, options.threads,
+                                  probe_loader(options.probe_path.empty() ? "auto" : options.probe_path,
+                                               route::ReadAt::kEveryToken, probe)));
+  HEDGE_TRY(require_probe(probe, *engine));
+  ProgressCounter counter("answering");
+  return answer_probe_items(*engine, items, ProbeWish::kVerdict, [&](size_t i, ProbeAnswer answer) {
+    const double after = static_cast<double>(answer.end.p_wrong);
+    const double before =
+        answer.moments.empty() ? after : static_cast<double>(answer.moments.front().p_wrong);
     if (options.as_json) {
       fmt::print("{}\n", json{{"answer", answer.text}, {"p_wrong", after}, {"p_wrong_before", before}}.dump(
                              -1, ' ', false, json::error_handler_t::replace));

@@ -122,8 +122,8 @@ TEST(Config, EveryKeyIsInOneKnownSectionOnce) {
 TEST(Config, EveryFieldOfTheOptionsHasAKey) {
   std::map<std::string, size_t> keys;
   for (const ConfigKey& k : config_keys()) ++keys[k.section];
-  // And the model itself; `warn` is code, `state_blocks` follow from a probe.
-  EXPECT_EQ(keys["model"], boost::pfr::tuple_size_v<engine::Options> - 2 + 1);
+  // And the model itself; `warn` and `probe` are code, `state_blocks` follow from a probe.
+  EXPECT_EQ(keys["model"], boost::pfr::tuple_size_v<engine::Options> - 3 + 1);
   // The keys come from environment variables or files; two more keys are not the server's.
   EXPECT_EQ(keys["server"], boost::pfr::tuple_size_v<server::Options> - 2 + 4);
   EXPECT_EQ(keys["upstream"], boost::pfr::tuple_size_v<upstream::Options> + 2);  // and its prices
