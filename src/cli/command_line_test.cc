@@ -175,7 +175,7 @@ TEST_F(CommandLineTest, WrongValuesSayWhereTheyWereGiven) {
   const std::pair<std::string, const char*> in_file[] = {
       {"[server]\n\nlog_level = 'loud'\n",
        ":3: 'log_level' in [server]: expected trace, debug, info, warn, error or off, got 'loud'"},
-      {"[model]\nkv_type = 'q3'\n", ":2: 'kv_type' in [model]: expected q8 or f16, got 'q3'"},
+      {"[model]\nkv_type = 'q3'\n", ":2: 'kv_type' in [model]: expected q8, q5 or f16, got 'q3'"},
       {"[model]\nspeculation = 'yes'\n", ":2: 'speculation' in [model]: expected auto or off, got 'yes'"},
       {"[model]\nmodel='x'\n[server]\nhost = '1.2.3.4:80'\n", ":4: 'host' in [server]: expected an address"},
       {"[model]\nmodel='x'\n[server]\nhost = '0.0.0.0'\n", ":4: 'host' in [server]: 0.0.0.0 can be reached"},

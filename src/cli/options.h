@@ -55,9 +55,12 @@ inline CLI::Option* add_numbers(CLI::App& command, const std::string& names, std
 
 // --kv-type, for every command that computes with a model.
 inline void add_kv_type(CLI::App& command, std::string& kv_type) {
-  command.add_option("--kv-type", kv_type, "How the KV cache is stored: q8, or f16 with twice the memory")
+  command
+      .add_option(
+          "--kv-type", kv_type,
+          "How the KV cache is stored: q8; q5 with 0.6 of its bytes per token; f16 with twice as many")
       ->type_name("TYPE")
-      ->check(CLI::IsMember({"q8", "f16"}))
+      ->check(CLI::IsMember({"q8", "q5", "f16"}))
       ->capture_default_str();
 }
 

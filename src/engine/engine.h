@@ -28,7 +28,7 @@ struct Options {
   int threads = 0;             // 0: all cores this process may use
   int context_tokens = 0;      // per request; 0: the model's own, at most 4096
   int slots = 4;               // sequences decoded together
-  std::string kv_type = "q8";  // of the KV cache: "q8" or "f16" (model/kv_cache.h)
+  std::string kv_type = "q8";  // of the KV cache: "q8", "q5" or "f16" (model/kv_cache.h)
   int kv_memory_mb = 0;        // MiB of all KV caches, cached prefixes included; 0: by the machine (slots.h)
   std::string kv_disk_dir;     // of the KV cache's disk tier; empty: none (kv_disk.h)
   int kv_disk_mb = 1024;       // MiB of it; 0: none

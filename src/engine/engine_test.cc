@@ -508,13 +508,16 @@ TEST_F(EngineTest, WhatNeverFitsIsRefusedWithNumbers) {
 
 TEST_F(EngineTest, ARestartFindsThePrefixOnDisk) {
   const std::string folder = testing::TempDir() + "hedge-engine-kv-" + std::to_string(getpid());
-  for (const char* architecture : {"llama", "gemma3"}) {
+  for (const auto& [architecture, kv_type] :
+       {std::pair{"llama", "q8"}, {"gemma3", "q8"}, {"llama", "q5"}, {"gemma3", "q5"}}) {
+    SCOPED_TRACE(std::string(architecture) + " " + kv_type);
     model::TinySpec spec = engine_spec();
     spec.architecture = architecture;
     spec.window = 100;
     spec.layers = 7;
     const TinyFile file{model::TinyModel(spec)};
     Options options = one_thread(1);
+    options.kv_type = kv_type;
     const chat::Request request = greedy(sentences(40, "cat"), 30);
     const Answer expected = ask(*load_engine(file, options), request);
     options.kv_disk_dir = folder;
@@ -540,13 +543,24 @@ TEST_F(EngineTest, AnUnusableDiskFolderIsOnlyAWarning) {
 }
 
 // A prompt of several windows, taken up again at many places, says what it says when all is computed.
-TEST_F(EngineTest, ASlidingWindowIsTakenUpAnywhere) {
+class EnginePages : public EngineTest,
+                    public testing::WithParamInterface<std::pair<const char*, const char*>> {};
+INSTANTIATE_TEST_SUITE_P(Types, EnginePages,
+                         testing::Values(std::pair{"gemma3", "q8"}, std::pair{"gemma3", "q5"},
+                                         std::pair{"llama", "q5"}),
+                         [](const auto& each) {
+                           return std::string(each.param.first) + "_" + each.param.second;
+                         });
+
+TEST_P(EnginePages, AreTakenUpAnywhere) {
   model::TinySpec spec = engine_spec();
-  spec.architecture = "gemma3";
+  spec.architecture = GetParam().first;
   spec.layers = 7;
   spec.window = 100;
   const TinyFile file{model::TinyModel(spec)};
-  const auto engine = load_engine(file, one_thread(2));
+  Options options = one_thread(2), single = one_thread(1);
+  options.kv_type = single.kv_type = GetParam().second;
+  const auto engine = load_engine(file, options);
   chat::Request request = greedy("", 12);
   const std::vector<int32_t> all = engine->tokenizer().encode(sentences(120, "cat"), {true, true});
   ASSERT_GT(all.size(), 700u);
@@ -554,7 +568,7 @@ TEST_F(EngineTest, ASlidingWindowIsTakenUpAnywhere) {
     request.prompt_tokens.assign(all.begin(), all.begin() + static_cast<long>(length));
     request.prompt_tokens.push_back(static_cast<int32_t>('a' + length % 20));
     const Answer answer = ask(*engine, request);
-    EXPECT_EQ(answer.ids(), ask(*load_engine(file, one_thread(1)), request).ids()) << length;
+    EXPECT_EQ(answer.ids(), ask(*load_engine(file, single), request).ids()) << length;
     EXPECT_EQ(answer.done.usage.cached_tokens, length == 700 ? 0 : static_cast<int>(length));
   }
 }

@@ -14,7 +14,7 @@ namespace hedge::engine {
 namespace {
 
 // Changes with the form of the files and with the meaning of the bytes in a page.
-constexpr char kMagic[8] = {'H', 'E', 'D', 'G', 'E', 'K', 'V', '1'};
+constexpr char kMagic[8] = {'H', 'E', 'D', 'G', 'E', 'K', 'V', '2'};
 constexpr size_t kAlign = 64;
 constexpr size_t kFilesMax = 1 << 16;
 constexpr size_t kJobsMax = 1 << 13;

@@ -156,8 +156,10 @@ void Slots::find_tail(std::span<const int32_t> tokens, Match& match) const {
 }
 
 bool Slots::local_parts_there(std::span<const NodeId> path, size_t tokens) const {
-  if (!pool_->layout().has_local()) return true;
-  for (size_t b = pool_->layout().first_local_block(tokens); b < path.size(); ++b) {
+  const model::KvLayout& layout = pool_->layout();
+  if (!layout.has_local()) return true;
+  if (layout.keeps_first && !path.empty() && tree_->local(path[0]) == kNoPage) return false;
+  for (size_t b = layout.first_local_block(tokens); b < path.size(); ++b) {
     if (tree_->local(path[b]) == kNoPage) return false;
   }
   return true;
@@ -184,7 +186,6 @@ bool Slots::fits(size_t blocks_max, size_t local_max) const {
 // Continues the path with pages from disk, and brings back local parts that its end needs. The path stays
 // pinned meanwhile, which the pages reserved for this sequence allow.
 void Slots::restore(std::span<const int32_t> tokens) {
-  const model::KvLayout& layout = pool_->layout();
   const size_t had = path_.size();
   PrefixKey key = had == 0 ? tree_->key(tree_->root()) : tree_->key(path_.back());
   std::vector<PrefixKey> keys;
@@ -193,27 +194,27 @@ void Slots::restore(std::span<const int32_t> tokens) {
     if (!disk_->find(key, (count + 1) * kKvBlock).global) break;
     keys.push_back(key);
   }
-  const size_t count = had + keys.size();
-  const size_t first_local = layout.has_local() ? layout.first_local_block(count * kKvBlock) : count;
+  const size_t end = (had + keys.size()) * kKvBlock;
   for (const NodeId node : path_) tree_->pin(node);
-  size_t local_end = first_local;
+  size_t local_end = 0;
   for (; local_end < had; ++local_end) {
+    if (!needs_local(local_end, end)) continue;
     const NodeId node = path_[local_end];
     if (tree_->local(node) == kNoPage && !restore_local(tokens.first((local_end + 1) * kKvBlock), node))
       break;
     tree_->pin_local(node);
   }
-  restore_blocks(tokens, keys, first_local);
+  restore_blocks(tokens, keys, end);
   for (size_t b = path_.size(); b-- > 0;) {
-    const bool local = layout.has_local() && b >= first_local && (b >= had || b < local_end);
-    if (local) tree_->unpin_local(path_[b], false);
+    if (needs_local(b, end) && (b >= had || b < local_end)) tree_->unpin_local(path_[b], false);
     tree_->unpin(path_[b]);
   }
 }
 
-// The blocks after the path, as many as can be had, become nodes of it, pinned. The whole team reads them.
+// The blocks after the path, as many as can be had, become nodes of it, pinned, with the local parts that are
+// needed from `position` on. The whole team reads them.
 void Slots::restore_blocks(std::span<const int32_t> tokens, std::span<const PrefixKey> keys,
-                           size_t first_local) {
+                           size_t position) {
   struct Reading {
     Block block;
     KvDisk::Loaded loaded;
@@ -221,7 +222,7 @@ void Slots::restore_blocks(std::span<const int32_t> tokens, std::span<const Pref
   const size_t had = path_.size();
   std::vector<Reading> readings;
   for (size_t i = 0; i < keys.size(); ++i) {
-    const bool with_local = had + i >= first_local;
+    const bool with_local = needs_local(had + i, position);
     if (with_local && !disk_->find(keys[i], (had + i + 1) * kKvBlock).local) break;
     const Block block = take_block(with_local);
     if (block.global == kNoPage) break;
@@ -274,15 +275,14 @@ bool Slots::restore_local(std::span<const int32_t> tokens, NodeId node) {
 
 // The tokens that the slot then holds.
 size_t Slots::take_over(Slot& slot, const Match& match) {
-  const size_t first_local = pool_->layout().first_local_block(match.tokens);
-  slot.local_begin = first_local;
+  slot.local_begin = pool_->layout().first_local_block(match.tokens);
   for (size_t b = 0; b < match.path.size(); ++b) {
     const NodeId node = match.path[b];
     tree_->pin(node);
-    const bool needs_local = pool_->layout().has_local() && b >= first_local;
-    if (needs_local) tree_->pin_local(node);
+    const bool with_local = needs_local(b, match.tokens);
+    if (with_local) tree_->pin_local(node);
     slot.from_prompt = slot.from_prompt && tree_->from_prompt(node);
-    add_block(slot, {node, node, needs_local ? tree_->local(node) : kNoPage});
+    add_block(slot, {node, node, with_local ? tree_->local(node) : kNoPage});
   }
   slot.published = match.path.size();
   const bool has_tail =
@@ -418,7 +418,7 @@ void Slots::drop_passed(Slot& s, size_t position) {
   const size_t first = std::min(pool_->layout().first_local_block(position), s.blocks.size());
   for (; s.local_begin < first; ++s.local_begin) {
     Block& block = s.blocks[s.local_begin];
-    if (block.local == kNoPage) continue;
+    if (block.local == kNoPage || needs_local(s.local_begin, position)) continue;
     if (block.node != kNoNode) {
       tree_->unpin_local(block.node, true);
     } else {

@@ -77,7 +77,7 @@ class Slots {
     const Sequence* sequence = nullptr;  // null: free
     std::vector<Block> blocks;           // reserved for the whole context
     size_t published = 0;                // leading blocks that are nodes
-    size_t local_begin = 0;              // the first block that may have a local part
+    size_t local_begin = 0;  // the first block that may have a local part, but for one that all queries see
     size_t blocks_max = 0, local_max = 0;
     bool publishes = false;
     bool from_prompt = false;
@@ -98,10 +98,14 @@ class Slots {
   void find_path(std::span<const int32_t> tokens);
   Match find_rest(std::span<const int32_t> tokens);
   void find_tail(std::span<const int32_t> tokens, Match& match) const;
+  // Whether a query at `position` or later reads the local part of `block`.
+  bool needs_local(size_t block, size_t position) const {
+    return pool_->layout().has_local() && pool_->layout().sees_local(block, position);
+  }
   bool local_parts_there(std::span<const NodeId> path, size_t tokens) const;
   bool fits(size_t blocks_max, size_t local_max) const;
   void restore(std::span<const int32_t> tokens);
-  void restore_blocks(std::span<const int32_t> tokens, std::span<const PrefixKey> keys, size_t first_local);
+  void restore_blocks(std::span<const int32_t> tokens, std::span<const PrefixKey> keys, size_t position);
   bool restore_local(std::span<const int32_t> tokens, NodeId node);
   size_t take_over(Slot& slot, const Match& match);
   bool copy_tail(Slot& slot, const Match& match);

@@ -19,6 +19,7 @@ namespace hedge::engine {
 namespace {
 
 namespace fs = std::filesystem;
+using model::KvType;
 
 constexpr int kContext = 1024;
 constexpr size_t kChunk = 100;
@@ -62,8 +63,9 @@ class Folder {
 // Sequences over slots, run by a fake forward pass.
 class Machine {
  public:
-  Machine(int window, size_t pages, int slots, const std::string& folder = "", uint64_t disk_bytes = 64 << 20)
-      : layout_(config_with(window), model::KvType::kF16), file_{model::TinyModel(engine_spec())} {
+  Machine(int window, size_t pages, int slots, const std::string& folder = "", uint64_t disk_bytes = 64 << 20,
+          model::KvType type = model::KvType::kF16)
+      : layout_(config_with(window), type), file_{model::TinyModel(engine_spec())} {
     gguf_ = std::move(gguf::File::open(file_.path())).value();
     tokenizer_ = std::move(text::Tokenizer::load(*gguf_)).value();
     bytes_max_ = pages * (layout_.bytes_of(KvPart::kGlobal) + layout_.bytes_of(KvPart::kLocal));
@@ -104,7 +106,10 @@ class Machine {
   void run(Sequence& s, size_t rows, bool decoded) {
     slots_->extend(s, rows);
     for (size_t p = s.computed; p < s.computed + rows; ++p) {
-      for (int layer = 0; layer < 3; ++layer) *at(s, layer, p) = signature(s.tokens, p);
+      for (int layer = 0; layer < 3; ++layer) {
+        if (has_packed(layer)) *packed_at(s, layer, p) = signature(s.tokens, p);
+        *at(s, layer, p) = signature(s.tokens, p);
+      }
     }
     s.computed += rows;
     slots_->advance(s, decoded);
@@ -116,8 +121,16 @@ class Machine {
     for (int layer = 0; layer < 3; ++layer) {
       const size_t window = layer < 2 ? layout_.window : 0;
       const size_t first = window > 0 && s.computed >= window ? s.computed - window + 1 : 0;
-      for (size_t p = first; p < s.computed; ++p)
-        ASSERT_EQ(*at(s, layer, p), signature(s.tokens, p)) << "layer " << layer << ", position " << p;
+      for (size_t p = 0; p < s.computed; ++p) {
+        const uint64_t expected = signature(s.tokens, p);
+        if (has_packed(layer)) {
+          ASSERT_EQ(*packed_at(s, layer, p), expected) << "packed, position " << p;
+          if (s.computed >= layout_.packed_from(layer, p / kKvBlock)) continue;
+        } else if (p < first) {
+          continue;
+        }
+        ASSERT_EQ(*at(s, layer, p), expected) << "layer " << layer << ", position " << p;
+      }
     }
   }
   // One whole sequence; what it found.
@@ -142,9 +155,15 @@ class Machine {
       hash = (hash ^ static_cast<uint64_t>(token)) * 1099511628211u;
     return hash;
   }
+  // Somewhere in what the position has of its own.
   uint64_t* at(Sequence& s, int layer, size_t position) {
     return reinterpret_cast<uint64_t*>(slots_->cache(s)->keys_f16(layer, 0, position / kKvBlock) +
-                                       position % kKvBlock * 32);
+                                       position % kKvBlock * 16);
+  }
+  bool has_packed(int layer) const { return layout_.packs(layer); }
+  uint64_t* packed_at(Sequence& s, int layer, size_t position) {
+    return reinterpret_cast<uint64_t*>(slots_->cache(s)->block_q5(layer, 0, position / kKvBlock).k +
+                                       position % kKvBlock * 16);
   }
 
   const model::KvLayout layout_;
@@ -286,11 +305,16 @@ void run_randomly(Machine& machine, Rng& rng, int rounds, int slots) {
 }
 
 TEST(Slots, RandomLives) {
-  for (const int window : {0, 100, 300}) {
+  for (const auto& [window, type] : {std::pair{0, KvType::kF16},
+                                     {100, KvType::kF16},
+                                     {300, KvType::kF16},
+                                     {0, KvType::kQ5},
+                                     {100, KvType::kQ5}}) {
     for (uint64_t seed = 1; seed <= 4; ++seed) {
-      SCOPED_TRACE("window " + std::to_string(window) + ", seed " + std::to_string(seed));
+      SCOPED_TRACE("window " + std::to_string(window) + ", seed " + std::to_string(seed) + ", " +
+                   std::string(model::kv_type_name(type)));
       Rng rng(seed);
-      Machine machine(window, 14 + rng.below(20), 4);
+      Machine machine(window, 14 + rng.below(20), 4, "", 0, type);
       run_randomly(machine, rng, 1500, 4);
       EXPECT_GT(machine.slots().stats().pages_hit, 0u);
       EXPECT_GT(machine.slots().stats().pages_evicted, 0u);
@@ -301,24 +325,25 @@ TEST(Slots, RandomLives) {
 // ---- disk ----
 
 TEST(KvDisk, APrefixOutlivesItsProcess) {
-  for (const int window : {0, 100}) {
+  for (const auto& [window, type] :
+       {std::pair{0, KvType::kF16}, {100, KvType::kF16}, {0, KvType::kQ5}, {100, KvType::kQ5}}) {
     const Folder folder;
     {
-      Machine machine(window, 64, 2, folder.path());
+      Machine machine(window, 64, 2, folder.path(), 64 << 20, type);
       machine.ask(numbers(700));
     }
     EXPECT_EQ(folder.files().size(), 11u);
     EXPECT_EQ(fs::status(folder.path()).permissions(), fs::perms::owner_all);
     for (const std::string& file : folder.files())
       EXPECT_EQ(fs::status(file).permissions(), fs::perms::owner_read | fs::perms::owner_write);
-    Machine machine(window, 64, 2, folder.path());
+    Machine machine(window, 64, 2, folder.path(), 64 << 20, type);
     EXPECT_EQ(machine.ask(numbers(700)), 699u);
     std::vector<int32_t> other = numbers(700);
     other[500] = -1;
     EXPECT_EQ(machine.slots().stats().disk.pages_read, 11u);
     EXPECT_EQ(machine.ask(other), 500u);  // with a window: local parts that the whole one did not need
     EXPECT_EQ(machine.ask(numbers(700, 3)), 0u);
-    Machine shorter(window, 64, 2, folder.path());
+    Machine shorter(window, 64, 2, folder.path(), 64 << 20, type);
     EXPECT_EQ(shorter.ask(numbers(690)), 689u);
   }
 }
@@ -453,13 +478,15 @@ TEST(KvDisk, AFolderThatCannotBeUsedIsAnError) {
 }
 
 TEST(KvDisk, RandomLivesWithRestarts) {
-  for (const int window : {0, 100}) {
+  for (const auto& [window, type] :
+       {std::pair{0, KvType::kF16}, {100, KvType::kF16}, {0, KvType::kQ5}, {100, KvType::kQ5}}) {
     const Folder folder;
     Rng rng(static_cast<uint64_t>(window) + 3);
     uint64_t read = 0;
     for (int life = 0; life < 12; ++life) {
-      SCOPED_TRACE("window " + std::to_string(window) + ", life " + std::to_string(life));
-      Machine machine(window, 14 + rng.below(20), 4, folder.path(), 100 * 14000);
+      SCOPED_TRACE("window " + std::to_string(window) + ", life " + std::to_string(life) + ", " +
+                   std::string(model::kv_type_name(type)));
+      Machine machine(window, 14 + rng.below(20), 4, folder.path(), 100 * 14000, type);
       run_randomly(machine, rng, 200, 4);
       read += machine.slots().stats().disk.pages_read;
       EXPECT_EQ(machine.slots().stats().disk.files_rejected, 0u);

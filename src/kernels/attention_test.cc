@@ -182,6 +182,105 @@ TEST_P(AttentionKernels, ARowDoesNotDependOnTheOthers) {
   }
 }
 
+// ---- rotation and 5 bits ----
+
+TEST_P(AttentionKernels, HadamardIsTheMatrix) {
+  Rng rng(4);
+  for (const size_t n : {32, 64, 96, 160, 256, 512}) {
+    const size_t run = n == 96 || n == 160 ? 32 : std::min<size_t>(n, kRotatedMax);
+    std::vector<float> x(n);
+    for (float& value : x) value = normal(rng);
+    std::vector<float> got = x;
+    table().hadamard(got.data(), n);
+    for (size_t i = 0; i < n; ++i) {
+      double expected = 0;
+      for (size_t j = i / run * run; j < (i / run + 1) * run; ++j)
+        expected += (__builtin_popcountll(i & j & (run - 1)) % 2 == 0 ? 1 : -1) * static_cast<double>(x[j]);
+      EXPECT_NEAR(got[i], expected / std::sqrt(static_cast<double>(run)), 1e-5) << n << ", " << i;
+    }
+    table().hadamard(got.data(), n);
+    for (size_t i = 0; i < n; ++i) EXPECT_NEAR(got[i], x[i], 1e-5);
+  }
+}
+
+struct Packed {
+  explicit Packed(size_t n)
+      : bytes(kv_packed_bytes(n)),
+        k(kKvBlock * n / 2),
+        kh(k.size() / 4),
+        v(k.size()),
+        vh(kh.size()),
+        kd(kKvBlock * n / kActGroup),
+        vd(kKvBlock) {
+    EXPECT_EQ(k.size() + kh.size() + v.size() + vh.size() + 2 * (kd.size() + vd.size()), bytes);
+  }
+  KvPacked view() { return {k.data(), kh.data(), kd.data(), v.data(), vh.data(), vd.data()}; }
+  size_t bytes;
+  std::vector<uint8_t> k, kh, v, vh;
+  std::vector<uint16_t> kd, vd;
+};
+
+// What is packed comes back within half a step; positions may be written in any order, and twice.
+TEST_P(AttentionKernels, PackedValuesAreNear) {
+  for (const size_t n : {32, 64, 96, 256}) {
+    Rng rng(5);
+    Blocks blocks(table(), n, kKvBlock, rng);  // for its keys and values
+    Packed packed(n);
+    const KvPacked view = packed.view();
+    for (size_t i = 0; i < 2 * kKvBlock; ++i) {
+      const size_t p = i * 37 % kKvBlock;
+      const auto& key = blocks.keys[i < kKvBlock ? (p + 1) % kKvBlock : p];
+      table().pack_key(key.data(), n, &view, p);
+      table().pack_value(blocks.values[p].data(), n, &view, p);
+    }
+    const KvBlock out = blocks.at(0);
+    table().unpack_block(&view, n, &out);
+    for (size_t p = 0; p < kKvBlock; ++p) {
+      float largest = 0;
+      for (const float value : blocks.values[p]) largest = std::max(largest, std::abs(value));
+      for (size_t i = 0; i < n; ++i) {
+        float most = 0;
+        for (size_t j = i / 32 * 32; j < i / 32 * 32 + 32; ++j)
+          most = std::max(most, std::abs(blocks.keys[p][j]));
+        EXPECT_NEAR(blocks.key(p, i), blocks.keys[p][i], most * 1.01 / 31) << "key " << p << ", " << i;
+        EXPECT_NEAR(blocks.value(p, i), blocks.values[p][i], largest * 1.01 / 31)
+            << "value " << p << ", " << i;
+      }
+    }
+  }
+}
+
+TEST_P(AttentionKernels, LevelsUnpackTheSame) {
+  Rng rng(6);
+  for (const size_t n : {32, 64, 160, 256}) {
+    Packed packed(n);
+    for (std::vector<uint8_t>* bytes : {&packed.k, &packed.kh, &packed.v, &packed.vh}) {
+      for (uint8_t& byte : *bytes) byte = static_cast<uint8_t>(rng.below(256));
+    }
+    for (std::vector<uint16_t>* scales : {&packed.kd, &packed.vd}) {
+      for (uint16_t& scale : *scales) scale = static_cast<uint16_t>(rng.below(0x7c00));  // finite
+    }
+    const KvPacked view = packed.view();
+    Blocks got(table(), n, kKvBlock, rng), expected(table(), n, kKvBlock, rng);
+    const KvBlock got_view = got.at(0), expected_view = expected.at(0);
+    table().unpack_block(&view, n, &got_view);
+    kGenericTable.unpack_block(&view, n, &expected_view);
+    EXPECT_EQ(got.k, expected.k) << n;
+    EXPECT_EQ(got.v, expected.v) << n;
+    EXPECT_EQ(got.kd, expected.kd) << n;
+    EXPECT_EQ(got.vd, expected.vd) << n;
+    // By definition: code c is the level 2c - 31.
+    for (size_t p = 0; p < kKvBlock; ++p) {
+      for (size_t i = 0; i < n; ++i) {
+        const int nibbles = packed.k[(i / 8 * kKvBlock + p) * 4 + i % 4];
+        const int fifths = packed.kh[(i / 32 * kKvBlock + p) * 4 + i % 4];
+        const int code = (i % 8 < 4 ? nibbles & 15 : nibbles >> 4) | (fifths >> (i % 32 / 4) & 1) << 4;
+        ASSERT_EQ(got.k[(i / 4 * kKvBlock + p) * 4 + i % 4], 2 * code - 31 + 128);
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Levels, AttentionKernels, ::testing::ValuesIn(level_names()), level_test_name);
 
 }  // namespace

@@ -82,12 +82,29 @@ struct Panel {
 // products over heads (keys) and over positions (values) want them. `n` is the head's length padded with
 // zeros to a multiple of kActGroup.
 inline constexpr size_t kKvBlock = 64;
+inline constexpr size_t kRotatedMax = 256;
 struct KvBlock {
   uint8_t* k;  // [n/4, kKvBlock, 4] keys + 128
   float* kd;   // [n/32, kKvBlock]   scale of each 32 values of a key
   int8_t* v;   // [kKvBlock/4, n, 4] values of four neighbouring positions side by side
   float* vd;   // [kKvBlock]         scale of a value
 };
+
+// The same in 5 bits. A code c from 0 to 31 stands for (2c - 31) * scale. Four low bits of two codes share a
+// byte, the fifth bits of eight another; bytes of different positions are different, so that positions may be
+// written at once. Scales are half precision.
+struct KvPacked {
+  uint8_t* k;    // [n/8, kKvBlock, 4]             columns 8j + i (low) and 8j + 4 + i (high) of a key
+  uint8_t* kh;   // [n/32, kKvBlock, 4]            bit w: column 32g + 4w + i
+  uint16_t* kd;  // [n/32, kKvBlock]               scale of each 32 values of a key
+  uint8_t* v;    // [kKvBlock/4, n/32, 16, 4]      of four positions, 32g + i (low) and 32g + 16 + i (high)
+  uint8_t* vh;   // [kKvBlock/4, n/32, 4, 4]       bit w: 32g + 4w + i
+  uint16_t* vd;  // [kKvBlock]                     scale of a value
+};
+// Of all of it: 5.5 bits per value of a key, 5 per one of a value and 16 of its scale.
+inline constexpr size_t kv_packed_bytes(size_t n) {
+  return kKvBlock * (n + n / 4 + n / kActGroup * sizeof(uint16_t) + sizeof(uint16_t));
+}
 
 // Rows of queries of one KV head and where their softmax stands (Milakov and Gimelshein, 2018).
 struct AttentionRows {
@@ -159,6 +176,13 @@ struct Table {
   void (*quantize_query)(const float* x, size_t n, float scale, int8_t* q, float* qd, int32_t* qs);
   void (*store_key)(const float* x, size_t n, const KvBlock* block, size_t position);
   void (*store_value)(const float* x, size_t n, const KvBlock* block, size_t position);
+  // Multiplies runs of x, as long as the largest power of two that divides n (at most kRotatedMax), by the
+  // Hadamard matrix, scaled to keep lengths; twice is the identity. Outliers of single columns spread over
+  // the head, so that rounding with one scale for many columns loses less (Ashkboos et al., 2024, QuaRot).
+  void (*hadamard)(float* x, size_t n);
+  void (*pack_key)(const float* x, size_t n, const KvPacked* block, size_t position);
+  void (*pack_value)(const float* x, size_t n, const KvPacked* block, size_t position);
+  void (*unpack_block)(const KvPacked* packed, size_t n, const KvBlock* out);
   // Takes the block's positions [low[r], high[r]) into row r; none where low[r] >= high[r].
   void (*attend_block)(const AttentionRows* rows, const KvBlock* block, const uint8_t* low,
                        const uint8_t* high);

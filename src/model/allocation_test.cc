@@ -13,6 +13,8 @@ namespace {
 
 using hedge::testing::allocations;
 
+constexpr int kFar = 264;
+
 TEST(Allocation, StepsAllocateNothing) {
   for (const char* architecture : {"llama", "gemma3"}) {
     for (const quant::Type type : {quant::Type::kF16, quant::Type::kQ4_1}) {
@@ -20,15 +22,22 @@ TEST(Allocation, StepsAllocateNothing) {
       spec.architecture = architecture;
       spec.type = type;
       spec.layers = 7;
+      spec.context = 512;
       const std::vector<uint8_t> bytes = TinyModel(spec).to_bytes();
       const auto file = std::move(gguf::File::parse(bytes)).value();
       const Config config = std::move(read_config(*file)).value();
       const Weights weights = std::move(load_weights(*file, config)).value();
       os::Team team(2);
       const auto forward = Forward::create(config, weights, kernels::active(), team, 32, 4, spec.context);
-      const auto cache = std::move(KvCache::create(config, spec.context, KvType::kQ8)).value();
+      const auto cache = std::move(KvCache::create(config, spec.context, KvType::kQ5)).value();
       std::vector<Row> rows;
       for (int i = 0; i < 24; ++i) rows.push_back({i + 40, i, cache.get()});
+      // Behind blocks that are seen in 5 bits.
+      for (int begin = 0; begin < kFar; begin += 24) {
+        for (int i = 0; i < 24; ++i) rows[static_cast<size_t>(i)].position = begin + i;
+        forward->run(rows, {});
+      }
+      for (int i = 0; i < 24; ++i) rows[static_cast<size_t>(i)].position = kFar + i;
       const std::vector<int> last_of_many{23}, only{0}, blocks{0, 3, 6};
       forward->tap(blocks);
 
@@ -36,7 +45,7 @@ TEST(Allocation, StepsAllocateNothing) {
       forward->run(rows, last_of_many);
       forward->logits(0, 1);
       EXPECT_EQ(allocations.load() - before, 0) << architecture << ": a prompt of 24 rows";
-      for (int position = 24; position < 40; ++position) {
+      for (int position = kFar + 24; position < kFar + 40; ++position) {
         const Row row{70, position, cache.get()};
         forward->run({&row, 1}, only);
         forward->logits(0, 1);

@@ -27,38 +27,76 @@ void load_block(const kernels::Table& table, AttentionScratch& s, const Attentio
   table.f16_to_f32(in.cache->values_f16(in.layer, in.kv_head, block), s.values.data(), count * dim);
 }
 
-// Sums over totals, from the scratch, whose heads lie `stride` apart.
-void write_out(const kernels::Table& table, const AttentionScratch& s, const AttentionInput& in, size_t rows,
-               size_t stride) {
+// Sums over totals, from the scratch.
+void write_out_f16(const kernels::Table& table, const AttentionScratch& s, const AttentionInput& in,
+                   size_t rows) {
   for (size_t r = 0; r < rows; ++r) {
     for (size_t h = 0; h < in.heads; ++h) {
       const size_t i = r * in.heads + h;
       float* out = in.out + r * in.out_stride + h * in.head_dim;
-      std::memcpy(out, &s.sums[i * stride], in.head_dim * sizeof(float));
+      std::memcpy(out, &s.sums[i * in.head_dim], in.head_dim * sizeof(float));
       table.scale(1.0f / s.total[i], out, in.head_dim);
     }
   }
 }
 
-// Blocks [begin, end) for the queries of `rows` rows; sums, top and total are left in the scratch.
-void attend_blocks_q8(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in, size_t rows,
-                      size_t begin, size_t end) {
-  const size_t queries = rows * in.heads;
+// A head's weighted values [n], over their total, out of the rotated basis.
+void write_head(const kernels::Table& table, float* values, size_t n, float total, float* out,
+                size_t head_dim) {
+  table.scale(1.0f / total, values, n);
+  table.hadamard(values, n);
+  std::memcpy(out, values, head_dim * sizeof(float));
+}
+
+void quantize_queries(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in,
+                      size_t rows) {
   const size_t n = in.cache->padded_head_dim();
   const size_t groups = n / kernels::kActGroup;
   for (size_t r = 0; r < rows; ++r) {
     for (size_t h = 0; h < in.heads; ++h) {
       const size_t i = r * in.heads + h;
       const float* query = in.queries + r * in.query_stride + h * in.head_dim;
-      if (n != in.head_dim) {
-        std::copy(query, query + in.head_dim, s.row.begin());
-        query = s.row.data();
-      }
-      table.quantize_query(query, n, in.scale, &s.q[i * n], &s.qd[i * groups], &s.qs[i * groups]);
-      s.top[i] = kMasked;
-      s.total[i] = 0;
+      std::copy(query, query + in.head_dim, s.row.begin());
+      std::fill(s.row.begin() + static_cast<long>(in.head_dim), s.row.end(), 0.0f);
+      table.hadamard(s.row.data(), n);
+      table.quantize_query(s.row.data(), n, in.scale, &s.q[i * n], &s.qd[i * groups], &s.qs[i * groups]);
     }
   }
+}
+
+kernels::KvBlock unpacked_block(AttentionScratch& s, size_t n) {
+  uint8_t* const k = s.unpacked[0].bytes;
+  uint8_t* const v = k + kKvBlock * n;
+  float* const kd = reinterpret_cast<float*>(v + kKvBlock * n);
+  return {k, kd, reinterpret_cast<int8_t*>(v), kd + kKvBlock * n / kernels::kActGroup};
+}
+
+// What each row sees of the block at position `start`: nothing unless its own position is in [from, to).
+// False when no row sees anything.
+bool set_bounds(AttentionScratch& s, const AttentionInput& in, size_t rows, size_t start, size_t from,
+                size_t to) {
+  bool any = false;
+  for (size_t r = 0; r < rows; ++r) {
+    const int position = in.first_position + static_cast<int>(r);
+    const int first = static_cast<int>(start);
+    int low = std::clamp(first_visible(position, in.window) - first, 0, static_cast<int>(kKvBlock));
+    int high = std::clamp(position + 1 - first, 0, static_cast<int>(kKvBlock));
+    if (static_cast<size_t>(position) < from || static_cast<size_t>(position) >= to) low = high = 0;
+    any = any || low < high;
+    std::fill_n(s.low.begin() + static_cast<long>(r * in.heads), in.heads, static_cast<uint8_t>(low));
+    std::fill_n(s.high.begin() + static_cast<long>(r * in.heads), in.heads, static_cast<uint8_t>(high));
+  }
+  return any;
+}
+
+// Blocks [begin, end) for the queries of `rows` rows; sums, top and total are left in the scratch.
+void attend_blocks(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in, size_t rows,
+                   size_t begin, size_t end) {
+  const size_t queries = rows * in.heads;
+  const size_t n = in.cache->padded_head_dim();
+  quantize_queries(table, s, in, rows);
+  std::fill_n(s.top.begin(), queries, kMasked);
+  std::fill_n(s.total.begin(), queries, 0.0f);
   std::fill_n(s.sums.begin(), queries * n, 0.0f);
   const kernels::AttentionRows view{queries,          n,
                                     s.q.data(),       s.qd.data(),
@@ -66,16 +104,19 @@ void attend_blocks_q8(const kernels::Table& table, AttentionScratch& s, const At
                                     s.top.data(),     s.total.data(),
                                     s.weights.data(), s.p.data()};
   for (size_t b = begin; b < end; ++b) {
-    const int start = static_cast<int>(b * kKvBlock);
-    for (size_t r = 0; r < rows; ++r) {
-      const int position = in.first_position + static_cast<int>(r);
-      const int low = std::clamp(first_visible(position, in.window) - start, 0, static_cast<int>(kKvBlock));
-      const int high = std::clamp(position + 1 - start, 0, static_cast<int>(kKvBlock));
-      std::fill_n(s.low.begin() + static_cast<long>(r * in.heads), in.heads, static_cast<uint8_t>(low));
-      std::fill_n(s.high.begin() + static_cast<long>(r * in.heads), in.heads, static_cast<uint8_t>(high));
+    const size_t start = b * kKvBlock;
+    // Rows of one run may see a block in different forms.
+    const size_t packed_from = in.cache->layout().packed_from(in.layer, b);
+    if (set_bounds(s, in, rows, start, 0, packed_from)) {
+      const kernels::KvBlock block = in.cache->block_q8(in.layer, in.kv_head, b);
+      table.attend_block(&view, &block, s.low.data(), s.high.data());
     }
-    const kernels::KvBlock block = in.cache->block_q8(in.layer, in.kv_head, b);
-    table.attend_block(&view, &block, s.low.data(), s.high.data());
+    if (packed_from != SIZE_MAX && set_bounds(s, in, rows, start, packed_from, SIZE_MAX)) {
+      const kernels::KvPacked packed = in.cache->block_q5(in.layer, in.kv_head, b);
+      const kernels::KvBlock block = unpacked_block(s, n);
+      table.unpack_block(&packed, n, &block);
+      table.attend_block(&view, &block, s.low.data(), s.high.data());
+    }
   }
 }
 
@@ -96,7 +137,10 @@ AttentionScratch::AttentionScratch(size_t head_dim, size_t context_tokens)
       qs(qd.size()),
       p(weights.size()),
       low(kAttentionQueriesMax),
-      high(kAttentionQueriesMax) {}
+      high(kAttentionQueriesMax),
+      unpacked(
+          (kKvBlock * row.size() * 2 + kKvBlock * sizeof(float) * (row.size() / kernels::kActGroup + 1)) /
+          sizeof(Line)) {}
 
 void attend_single_f16(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in,
                        size_t head) {
@@ -163,24 +207,31 @@ void attend_tiled_f16(const kernels::Table& table, AttentionScratch& s, const At
     }
     table.sgemm(s.weights.data(), kKvBlock, s.values.data(), dim, s.sums.data(), dim, queries, dim, count, 1);
   }
-  write_out(table, s, in, rows, dim);
+  write_out_f16(table, s, in, rows);
 }
 
-void attend_tiled_q8(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in,
-                     size_t rows) {
+void attend_tiled_int(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in,
+                      size_t rows) {
+  const size_t n = in.cache->padded_head_dim();
   const size_t begin = static_cast<size_t>(first_visible(in.first_position, in.window)) / kKvBlock;
   const size_t end = (static_cast<size_t>(in.first_position) + rows - 1) / kKvBlock + 1;
-  attend_blocks_q8(table, s, in, rows, begin, end);
-  write_out(table, s, in, rows, in.cache->padded_head_dim());
+  attend_blocks(table, s, in, rows, begin, end);
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t h = 0; h < in.heads; ++h) {
+      const size_t i = r * in.heads + h;
+      write_head(table, &s.sums[i * n], n, s.total[i], in.out + r * in.out_stride + h * in.head_dim,
+                 in.head_dim);
+    }
+  }
 }
 
-void attend_piece_q8(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in, size_t piece,
-                     float* partials, size_t stride) {
+void attend_piece_int(const kernels::Table& table, AttentionScratch& s, const AttentionInput& in,
+                      size_t piece, float* partials, size_t stride) {
   const size_t position = static_cast<size_t>(in.first_position);
   const size_t seen = static_cast<size_t>(first_visible(in.first_position, in.window)) / kKvBlock;
   const size_t begin = std::max(piece * kAttentionPieceBlocks, seen);
   const size_t end = std::min((piece + 1) * kAttentionPieceBlocks, position / kKvBlock + 1);
-  attend_blocks_q8(table, s, in, 1, begin, end);
+  attend_blocks(table, s, in, 1, begin, end);
   const size_t n = in.cache->padded_head_dim();
   for (size_t h = 0; h < in.heads; ++h) {
     float* to = partials + h * stride;
@@ -190,20 +241,20 @@ void attend_piece_q8(const kernels::Table& table, AttentionScratch& s, const Att
   }
 }
 
-void merge_partials(const kernels::Table& table, const float* partials, size_t count, size_t n, float* out,
-                    size_t head_dim) {
+void merge_partials(const kernels::Table& table, const float* partials, size_t count, size_t n,
+                    float* scratch, float* out, size_t head_dim) {
   const size_t stride = partial_floats(n);
   float top = partials[n];
   for (size_t i = 1; i < count; ++i) top = std::max(top, partials[i * stride + n]);
   float total = 0;
-  std::memset(out, 0, head_dim * sizeof(float));
+  std::memset(scratch, 0, n * sizeof(float));
   for (size_t i = 0; i < count; ++i) {
     const float* partial = partials + i * stride;
     const float worth = std::exp(partial[n] - top);
     total += partial[n + 1] * worth;
-    for (size_t d = 0; d < head_dim; ++d) out[d] += partial[d] * worth;
+    for (size_t d = 0; d < n; ++d) scratch[d] += partial[d] * worth;
   }
-  table.scale(1.0f / total, out, head_dim);
+  write_head(table, scratch, n, total, out, head_dim);
 }
 
 }  // namespace hedge::model

@@ -25,16 +25,21 @@ struct AttentionScratch {
   std::vector<float> queries;     // [kAttentionQueriesMax, head_dim]
   std::vector<float> keys;        // [head_dim, kKvBlock], transposed
   std::vector<float> values;      // [kKvBlock, head_dim]
-  std::vector<float> weights;     // [kAttentionQueriesMax, kKvBlock]; kQ8: scores
-  std::vector<float> sums;        // [kAttentionQueriesMax, head_dim]; kQ8: of the padded head
+  std::vector<float> weights;     // [kAttentionQueriesMax, kKvBlock]; else scores
+  std::vector<float> sums;        // [kAttentionQueriesMax, head_dim]; else of the padded head
   std::vector<float> row;         // [head_dim], zeros up to the padded length
   std::vector<float> top, total;  // [kAttentionQueriesMax], as in kernels::AttentionRows
-  // kQ8, likewise
+  // Over packed or 8-bit values, likewise
   std::vector<int8_t> q;
   std::vector<float> qd;
   std::vector<int32_t> qs;
   std::vector<uint8_t> p;
   std::vector<uint8_t> low, high;  // [kAttentionQueriesMax]
+  // kQ5: one block in 8 bits.
+  struct alignas(64) Line {
+    uint8_t bytes[64];
+  };
+  std::vector<Line> unpacked;
 };
 
 struct AttentionInput {
@@ -66,9 +71,9 @@ void attend_single_f16(const kernels::Table& table, AttentionScratch& scratch, c
 void attend_tiled_f16(const kernels::Table& table, AttentionScratch& scratch, const AttentionInput& input,
                       size_t rows);
 
-// The same over 8-bit keys and values.
-void attend_tiled_q8(const kernels::Table& table, AttentionScratch& scratch, const AttentionInput& input,
-                     size_t rows);
+// The same over keys and values of kQ8 and kQ5.
+void attend_tiled_int(const kernels::Table& table, AttentionScratch& scratch, const AttentionInput& input,
+                      size_t rows);
 
 // What one piece of the positions adds to one head of a query row.
 inline size_t partial_floats(size_t padded_head_dim) { return padded_head_dim + 2; }  // sums, top, total
@@ -83,10 +88,10 @@ inline Pieces pieces_of(int position, int window) {
           static_cast<size_t>(position) / kPositions};
 }
 // One query row over one piece, all heads of the group; head h's partial goes to partials + h * stride.
-void attend_piece_q8(const kernels::Table& table, AttentionScratch& scratch, const AttentionInput& input,
-                     size_t piece, float* partials, size_t stride);
-// One head's partials, `count` neighbours, to out [head_dim].
+void attend_piece_int(const kernels::Table& table, AttentionScratch& scratch, const AttentionInput& input,
+                      size_t piece, float* partials, size_t stride);
+// One head's partials, `count` neighbours, to out [head_dim]. scratch: [padded_head_dim].
 void merge_partials(const kernels::Table& table, const float* partials, size_t count, size_t padded_head_dim,
-                    float* out, size_t head_dim);
+                    float* scratch, float* out, size_t head_dim);
 
 }  // namespace hedge::model

@@ -52,7 +52,7 @@ struct Local {
   std::vector<float> plain;               // [kPrivateRowsMax, dim] normed rows
   std::vector<float> gate_tile, up_tile;  // [kTileRows, kActGroup]
   std::vector<float> attended;            // [kPrivateRowsMax, heads * head_dim]
-  std::vector<float> padded;              // one head, zeros behind it
+  std::vector<float> padded;              // one head
 };
 
 class ForwardImpl final : public Forward {
@@ -331,7 +331,7 @@ class ForwardImpl final : public Forward {
     worker.barrier();
   }
 
-  // One head's key and value at a position. `padded` holds a head and zeros behind it.
+  // One head's key and value at a position. `padded` holds a head.
   void store(KvCache& cache, int layer, int head, size_t position, const float* k, const float* v,
              std::vector<float>& padded) const {
     const size_t block = position / kKvBlock, slot = position % kKvBlock;
@@ -340,15 +340,23 @@ class ForwardImpl final : public Forward {
         table_.f32_to_f16(k, cache.keys_f16(layer, head, block) + slot * head_dim_, head_dim_);
         table_.f32_to_f16(v, cache.values_f16(layer, head, block) + slot * head_dim_, head_dim_);
         break;
-      case KvType::kQ8: {
-        const auto whole = [&](const float* x) {
-          if (padded_head_dim_ == head_dim_) return x;
+      case KvType::kQ8:
+      case KvType::kQ5: {
+        const auto rotated = [&](const float* x) {
           std::copy(x, x + head_dim_, padded.begin());
+          std::fill(padded.begin() + static_cast<long>(head_dim_), padded.end(), 0.0f);
+          table_.hadamard(padded.data(), padded_head_dim_);
           return static_cast<const float*>(padded.data());
         };
+        const bool packed = cache.layout().packs(layer);
         const kernels::KvBlock at = cache.block_q8(layer, head, block);
-        table_.store_key(whole(k), padded_head_dim_, &at, slot);
-        table_.store_value(whole(v), padded_head_dim_, &at, slot);
+        const kernels::KvPacked packed_at = packed ? cache.block_q5(layer, head, block) : kernels::KvPacked{};
+        const float* key = rotated(k);
+        table_.store_key(key, padded_head_dim_, &at, slot);
+        if (packed) table_.pack_key(key, padded_head_dim_, &packed_at, slot);
+        const float* value = rotated(v);
+        table_.store_value(value, padded_head_dim_, &at, slot);
+        if (packed) table_.pack_value(value, padded_head_dim_, &packed_at, slot);
         break;
       }
     }
@@ -362,8 +370,8 @@ class ForwardImpl final : public Forward {
     return kv_heads * pieces_of(row.position, window).count();
   }
 
-  // Units: (run, KV head) for runs of a prompt; for single rows (query head) over f16 and (KV head, piece of
-  // the positions) over 8 bits. Numbered run by run.
+  // Units: (run, KV head) for runs of a prompt; for single rows (query head) over f16 and else (KV head,
+  // piece of the positions). Numbered run by run.
   void attend(os::Worker& worker, int index) {
     Local& mine = local(worker);
     const size_t kv_heads = static_cast<size_t>(config_.kv_heads);
@@ -379,7 +387,7 @@ class ForwardImpl final : public Forward {
       const Row& first = rows_[run.first_row];
       const KvType type = first.cache->type();
       const Pieces pieces = pieces_of(first.position, window);
-      const size_t kv_head = run.tiled || type == KvType::kQ8 ? inner % kv_heads : inner / group;
+      const size_t kv_head = run.tiled || type != KvType::kF16 ? inner % kv_heads : inner / group;
       AttentionInput input;
       input.queries = &query_[run.first_row * q_size_ + kv_head * group * head_dim_];
       input.query_stride = input.out_stride = q_size_;
@@ -398,11 +406,12 @@ class ForwardImpl final : public Forward {
                     : attend_single_f16(table_, mine.attention, input, inner % group);
           break;
         case KvType::kQ8:
+        case KvType::kQ5:
           if (run.tiled) {
-            attend_tiled_q8(table_, mine.attention, input, run.rows);
+            attend_tiled_int(table_, mine.attention, input, run.rows);
           } else {
             const size_t piece = inner / kv_heads;
-            attend_piece_q8(
+            attend_piece_int(
                 table_, mine.attention, input, pieces.first + piece,
                 partials_of(run.first_row, kv_head * group) + piece * partial_floats(padded_head_dim_),
                 pieces_max_ * partial_floats(padded_head_dim_));
@@ -420,12 +429,13 @@ class ForwardImpl final : public Forward {
   }
 
   // What attention gave for row r: where it stands, or merged from its pieces into `out`.
-  const float* attended_row(size_t r, int index, float* out) {
+  const float* attended_row(size_t r, int index, float* scratch, float* out) {
     if (!single_[r] || rows_[r].cache->type() == KvType::kF16) return &attended_[r * q_size_];
     const int window = config_.local[static_cast<size_t>(index)] ? config_.window : 0;
     const size_t count = pieces_of(rows_[r].position, window).count();
     for (size_t h = 0; h < static_cast<size_t>(config_.heads); ++h) {
-      merge_partials(table_, partials_of(r, h), count, padded_head_dim_, out + h * head_dim_, head_dim_);
+      merge_partials(table_, partials_of(r, h), count, padded_head_dim_, scratch, out + h * head_dim_,
+                     head_dim_);
     }
     return out;
   }
@@ -437,7 +447,7 @@ class ForwardImpl final : public Forward {
     float* merged = private_ ? mine.attended.data() : attended_.data();
     const float* plain = attended_.data();
     for_rows(worker, [&](size_t r) {
-      const float* row = attended_row(r, index, merged + r * q_size_);
+      const float* row = attended_row(r, index, mine.padded.data(), merged + r * q_size_);
       table_.quantize_row(row, q_size_, &act, r);
       if (r == 0 && row == merged) plain = merged;
     });

@@ -357,7 +357,7 @@ struct PooledCache {
 // Two caches that share full pages, the second with a copy of the begun one, and without the local parts that
 // no position sees any more, go on as if each had computed all; pages may come in any order.
 TEST(Forward, SharedAndCopiedPagesAreTheSameCache) {
-  for (const KvType type : {KvType::kF16, KvType::kQ8}) {
+  for (const KvType type : {KvType::kF16, KvType::kQ8, KvType::kQ5}) {
     for (TinySpec spec : both_architectures()) {
       spec.window = 70;
       spec.context = 512;
@@ -378,7 +378,7 @@ TEST(Forward, SharedAndCopiedPagesAreTheSameCache) {
       const size_t begun = 4 * kKvBlock + 14;  // where the second goes on; a multiple of the batch
       for (size_t block = 0; block < 4; ++block) {
         second.cache.set_page(KvPart::kGlobal, block, pool->data(KvPart::kGlobal, pages[block].first));
-        if (layout.has_local() && block >= layout.first_local_block(begun))
+        if (layout.has_local() && layout.sees_local(block, begun))
           second.cache.set_page(KvPart::kLocal, block, pool->data(KvPart::kLocal, pages[block].second));
       }
       std::memcpy(pool->data(KvPart::kGlobal, second.add(KvPart::kGlobal, 4)),
@@ -431,7 +431,7 @@ TEST_F(ForwardLevels, PiecesOfALongContextAddUp) {
   for_levels([&](const kernels::Table& table) {
     if (&table != &kernels::active()) return;  // the scalar level takes long, and the pieces are the same
     const auto forward = machine.forward(table);
-    const auto cache = machine.cache(KvType::kQ8);
+    const auto cache = machine.cache(KvType::kQ5);
     const Logits prompt = run_in(*forward, *cache, machine.vocab(), tokens, 64);
     for (const size_t position : {1023, 1024, 1100, 2047, 2048, 2299}) {
       const Row row{tokens[position], static_cast<int>(position), cache.get()};
@@ -444,8 +444,86 @@ TEST_F(ForwardLevels, PiecesOfALongContextAddUp) {
   });
 }
 
+// ---- 5-bit keys and values ----
+
+// Queries of the first three blocks see all in 8 bits; later ones see older blocks rounded to 31 half-steps
+// of the largest of 32 (keys) or of a head (values), four times as coarse.
+TEST_F(ForwardLevels, FiveBitsAreForWhatIsFar) {
+  for (TinySpec spec : both_architectures()) {
+    for (const int head_dim : {32, 48}) {
+      spec.head_dim = head_dim;
+      spec.context = 320;
+      Machine machine(spec);
+      const std::vector<int32_t> tokens = some_tokens(300);
+      for_levels([&](const kernels::Table& table) {
+        const auto forward = machine.forward(table);
+        const auto five = machine.cache(KvType::kQ5), eight = machine.cache(KvType::kQ8);
+        const Logits got = run_in(*forward, *five, machine.vocab(), tokens, 60);
+        const Logits finer = run_in(*forward, *eight, machine.vocab(), tokens, 60);
+        const auto part = [](const Logits& all, size_t begin, size_t end) {
+          return Logits(all.begin() + static_cast<long>(begin), all.begin() + static_cast<long>(end));
+        };
+        EXPECT_EQ(part(got, 0, 3 * kKvBlock), part(finer, 0, 3 * kKvBlock)) << spec.architecture;
+        const double error = relative_error(part(got, 3 * kKvBlock, 300), part(finer, 3 * kKvBlock, 300));
+        EXPECT_GT(error, 0) << spec.architecture;
+        EXPECT_LT(error, 4 * kKv8Bound) << spec.architecture << ", head " << head_dim;
+      });
+    }
+  }
+}
+
+// What a position sees depends on itself alone, not on the pieces in which a prompt is read.
+TEST(Forward, FiveBitsDoNotDependOnTheCut) {
+  for (TinySpec spec : both_architectures()) {
+    spec.window = 70;
+    spec.context = 400;
+    Machine machine(spec, 2);
+    const auto forward = machine.forward(kernels::active());
+    const std::vector<int32_t> tokens = some_tokens(380);
+    Logits first;
+    for (const size_t batch : {64, 7, 50, 33}) {
+      const auto cache = machine.cache(KvType::kQ5);
+      std::vector<Row> rows;
+      for (size_t begin = 0; begin < tokens.size(); begin += batch) {
+        rows.clear();
+        for (size_t p = begin; p < std::min(begin + batch, tokens.size()); ++p)
+          rows.push_back({tokens[p], static_cast<int>(p), cache.get()});
+        const int last = static_cast<int>(rows.size()) - 1;
+        forward->run(rows, {&last, 1}, Mode::kPrompt);
+      }
+      const float* logits = forward->logits(0, 1);
+      const Logits got{{logits, logits + machine.vocab()}};
+      if (first.empty()) first = got;
+      EXPECT_EQ(got, first) << spec.architecture << ", rows per step: " << batch;
+    }
+  }
+}
+
+// Of f16's bytes per token, at the longest default context.
+TEST(KvLayout, FiveBitsTakeTwoFifthsOfHalfPrecision) {
+  Config config;
+  config.layers = 30;
+  config.kv_heads = 3;
+  config.head_dim = 64;
+  config.local.assign(30, false);
+  const KvLayout five(config, KvType::kQ5), half(config, KvType::kF16);
+  EXPECT_LT(five.bytes_of(KvPart::kGlobal), half.bytes_of(KvPart::kGlobal) * 0.34);
+  EXPECT_LT(five.bytes(4096, 256), half.bytes(4096, 256) * 0.40);
+  EXPECT_EQ(five.packed_from(0, 0), SIZE_MAX);
+  EXPECT_EQ(five.packed_from(0, 3), 5 * kKvBlock);
+  for (const size_t position : {0, 63, 64, 127, 128, 191, 192, 1000}) {
+    for (size_t block = 0; block <= position / kKvBlock; ++block)
+      EXPECT_EQ(five.sees_local(block, position), position < five.packed_from(0, block)) << position;
+  }
+  EXPECT_EQ(half.packed_from(0, 3), SIZE_MAX);
+}
+
 // Bit for bit, whatever stands in the batch and however many threads compute.
-TEST(Forward, EightBitDecodesAreTheSameBits) {
+class ForwardTypes : public testing::TestWithParam<KvType> {};
+INSTANTIATE_TEST_SUITE_P(Types, ForwardTypes, testing::Values(KvType::kQ8, KvType::kQ5),
+                         [](const auto& each) { return std::string(kv_type_name(each.param)); });
+
+TEST_P(ForwardTypes, DecodesAreTheSameBits) {
   for (TinySpec spec : both_architectures()) {
     spec.context = 1500;
     const std::vector<int32_t> tokens = some_tokens(1200);
@@ -455,7 +533,7 @@ TEST(Forward, EightBitDecodesAreTheSameBits) {
       const auto forward = machine.forward(kernels::active());
       std::vector<std::unique_ptr<KvCache>> caches;
       for (int i = 0; i < 3; ++i) {
-        caches.push_back(machine.cache(KvType::kQ8));
+        caches.push_back(machine.cache(GetParam()));
         std::vector<Row> rows;
         for (size_t begin = 0; begin < tokens.size() - 1; begin += 64) {
           rows.clear();
@@ -604,7 +682,7 @@ TEST(Forward, DraftRowsFarIntoTheContextAreSingleSteps) {
     spec.context = 1100;
     spec.type = quant::Type::kQ8_0;
     Machine machine(spec, 2);
-    for (const KvType type : {KvType::kF16, KvType::kQ8}) {
+    for (const KvType type : {KvType::kF16, KvType::kQ8, KvType::kQ5}) {
       SCOPED_TRACE(spec.architecture + ", KV " + std::string(kv_type_name(type)));
       expect_drafts_are_steps(machine, kernels::active(), type, 1010);
     }

@@ -383,6 +383,36 @@ void check_attended(const Table& table, const Kv& kv, const Queries& queries, si
   }
 }
 
+// Packing: within half a step of what was given. Unpacking: as the scalar level does it.
+void check_packed(const Table& table, const std::vector<std::vector<float>>& keys,
+                  const std::vector<std::vector<float>>& values) {
+  const size_t n = keys[0].size(), groups = n / kActGroup;
+  std::vector<uint8_t> k(kKvBlock * n / 2), kh(k.size() / 4), v(k.size()), vh(kh.size());
+  std::vector<uint16_t> kd(kKvBlock * groups), vd(kKvBlock);
+  const KvPacked packed{k.data(), kh.data(), kd.data(), v.data(), vh.data(), vd.data()};
+  for (size_t p = 0; p < keys.size(); ++p) {
+    table.pack_key(keys[p].data(), n, &packed, p);
+    table.pack_value(values[p].data(), n, &packed, p);
+  }
+  Kv got(n), expected(n);
+  const KvBlock got_view = got.view(), expected_view = expected.view();
+  table.unpack_block(&packed, n, &got_view);
+  kGenericTable.unpack_block(&packed, n, &expected_view);
+  for (size_t i = 0; i < got.k.size(); ++i) {
+    check_near({table.name, "unpack_block's key", "q5", n, keys.size(), i}, got.k[i], expected.k[i], 0);
+    check_near({table.name, "unpack_block's value", "q5", n, keys.size(), i}, got.v[i], expected.v[i], 0);
+  }
+  for (size_t p = 0; p < keys.size(); ++p) {
+    for (size_t i = 0; i < n; ++i) {
+      // Half a step is a scale; the scale's own rounding moves its largest multiple, 31.
+      const auto near = [](double scale) { return scale * 1.001 + 31 * (scale * 0x1p-11 + 0x1p-25); };
+      check_near({table.name, "pack_key", "q5", n, p, i}, got.key(p, i), keys[p][i],
+                 near(got.kd[i / kActGroup * kKvBlock + p]));
+      check_near({table.name, "pack_value", "q5", n, p, i}, got.value(p, i), values[p][i], near(got.vd[p]));
+    }
+  }
+}
+
 void fuzz_attention(Input& input) {
   const size_t n = kActGroup * (1 + input.below(8)), rows = 1 + input.below(14);
   const size_t positions = 1 + input.below(kKvBlock);
@@ -405,6 +435,7 @@ void fuzz_attention(Input& input) {
     kGenericTable.store_value(values[p].data(), n, &plain_view, p);
   }
   for_each_level([&](const Table& table) {
+    check_packed(table, keys, values);
     Kv kv(n);
     const KvBlock block = kv.view();
     Queries queries(rows, n);

@@ -266,7 +266,9 @@ void add_serve(CLI::App& app, Action& chosen) {
          [](Settings& s) -> int& { return s.engine.threads; });
   number("-c,--context", 0, 1 << 20, "Tokens per request; 0: the model's own, at most 4096",
          [](Settings& s) -> int& { return s.engine.context_tokens; });
-  text("--kv-type", "TYPE", "How the KV cache is stored: q8, or f16 with twice the memory (default q8)",
+  text("--kv-type", "TYPE",
+       "How the KV cache is stored: q8; q5 with 0.6 of its bytes per token; f16 with twice as many (default "
+       "q8)",
        [](Settings& s) -> std::string& { return s.engine.kv_type; });
   text("--speculation", "MODE",
        "Verify several repeated tokens at once: auto, where it pays, or off (default auto)",

@@ -32,7 +32,7 @@ Status check_engine(const Settings& settings) {
   const engine::Options& options = settings.engine;
   if (const auto type = model::parse_kv_type(options.kv_type); !type.ok())
     return wrong_value(settings, "model", "kv_type",
-                       fmt::format("expected q8 or f16, got '{}'", options.kv_type));
+                       fmt::format("expected q8, q5 or f16, got '{}'", options.kv_type));
   if (const auto mode = engine::parse_speculate(options.speculation); !mode.ok())
     return wrong_value(settings, "model", "speculation",
                        fmt::format("expected auto or off, got '{}'", options.speculation));

@@ -22,7 +22,9 @@ namespace {
 #include "kernels/avx2/dot_direct.inc"
 #include "kernels/avx2/gemm.inc"
 #include "kernels/common/attention.inc"
+#include "kernels/common/kv_packed.inc"
 #include "kernels/avx2/attention.inc"
+#include "kernels/avx2/unpack_block.inc"
 #include "kernels/common/attend_block.inc"
 // clang-format on
 
@@ -56,6 +58,10 @@ constinit const Table kAvx2Table = {
     quantize_query,
     store_key,
     store_value,
+    hadamard,
+    pack_key,
+    pack_value,
+    unpack_block,
     attend_block,
     int8_peak,
     f32_peak,

@@ -16,7 +16,9 @@ namespace {
 #include "kernels/common/vector_ops.inc"
 #include "kernels/common/unpack.inc"
 #include "kernels/common/attention.inc"
+#include "kernels/common/kv_packed.inc"
 #include "kernels/generic/attention.inc"
+#include "kernels/generic/unpack_block.inc"
 #include "kernels/common/attend_block.inc"
 // clang-format on
 
@@ -76,7 +78,8 @@ constinit const Table kGenericTable = {
     f16_to_f32,        f32_to_f16,   axpy_f16,     add,
     rms_norm,          rotate,       silu_mul,     gelu_mul,
     exp_sum,           max_of,       scale_by,     sgemm,
-    quantize_query,    store_key,    store_value,  attend_block,
+    quantize_query,    store_key,    store_value,  hadamard,
+    pack_key,          pack_value,   unpack_block, attend_block,
     int8_peak,         f32_peak,     read_all,
 };
 
