@@ -24,6 +24,10 @@ class Stream {
 
   // Stops the work within one decode step or network read; a blocked next() returns kCancelled.
   virtual void cancel() = 0;
+
+  // How many other endpoints have been asked for this answer so far and write no part of it: each has read
+  // the prompt, and nobody will report its usage. For the consumer; at most BackendInfo::losers_max.
+  virtual int losers() const { return 0; }
 };
 
 // A snapshot for deciding, cheap to take from any thread.
@@ -38,6 +42,7 @@ struct BackendInfo {
   std::string name;        // "local" or the configured name of the upstream
   std::string model;       // served model name
   int context_tokens = 0;  // 0: unknown
+  int losers_max = 0;      // Stream::losers() of its answers is at most this
 };
 
 // Thread-safe: start() may be called by many threads at once.

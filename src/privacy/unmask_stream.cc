@@ -43,6 +43,7 @@ class UnmaskedStream final : public chat::Stream {
   }
 
   void cancel() override { inner_->cancel(); }
+  int losers() const override { return inner_->losers(); }
 
  private:
   const std::unique_ptr<chat::Stream> inner_;

@@ -21,6 +21,7 @@ namespace hedge::route {
 // shows.
 struct FakePlan {
   std::vector<Result<chat::Event>> events;
+  int losers = 0;  // Stream::losers()
 };
 
 inline chat::Delta token_delta(std::string text, float margin = 1, float entropy = 0) {
@@ -60,6 +61,9 @@ class FakeBackend : public chat::Backend, public chat::Upstream {
   Result<std::unique_ptr<chat::Stream>> start(const chat::Outbound& outbound) override {
     return start(outbound.request());
   }
+
+  // Before the first request.
+  void set_losers_max(int losers_max) { info_.losers_max = losers_max; }
 
   // Every request that start() was given, refused ones too.
   std::vector<chat::Request> requests() const {
@@ -101,6 +105,8 @@ class FakeBackend : public chat::Backend, public chat::Upstream {
       end_locked();
     }
 
+    int losers() const override { return plan_.losers; }
+
    private:
     void end_locked() {
       if (ended_) return;
@@ -117,7 +123,7 @@ class FakeBackend : public chat::Backend, public chat::Upstream {
     bool ended_ = false;
   };
 
-  const chat::BackendInfo info_;
+  chat::BackendInfo info_;
   const Plan plan_;
   mutable std::mutex mutex_;
   chat::BackendState state_;

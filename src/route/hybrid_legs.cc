@@ -13,9 +13,10 @@
 
 namespace hedge::route {
 
-Amount bound_of(const Policy& policy, int64_t prompt_tokens_max, int max_tokens) {
+Amount bound_of(const Policy& policy, int64_t prompt_tokens_max, int max_tokens, int losers_max) {
   const int answer_max = max_tokens >= 0 ? max_tokens : policy.upstream_answer_tokens_max;
-  return {prompt_tokens_max + answer_max, cost_nanos(policy.prices, prompt_tokens_max, answer_max)};
+  const int64_t read_max = prompt_tokens_max * (1 + losers_max);
+  return {read_max + answer_max, cost_nanos(policy.prices, read_max, answer_max)};
 }
 
 // ---- Starting a backend
@@ -72,8 +73,8 @@ bool HybridStream::go_upstream() {
     return false;
   }
   prompt_tokens_reserved_ = prompt_tokens_max(passage.outbound->request());
-  std::optional<Budget::Reservation> reservation =
-      core_->budget.reserve(bound_of(core_->policy, prompt_tokens_reserved_, leg.max_tokens), account_);
+  std::optional<Budget::Reservation> reservation = core_->budget.reserve(
+      bound_of(core_->policy, prompt_tokens_reserved_, leg.max_tokens, upstream.info().losers_max), account_);
   if (!reservation) {
     because("gate.budget_spent", {}, static_cast<double>(core_->budget.used(account_).tokens),
             static_cast<double>(core_->budget.limit(account_).tokens));
@@ -159,12 +160,16 @@ void HybridStream::settle_upstream(const chat::Usage* reported) {
     const int said = started(Side::kUpstream).prompt_tokens;
     charge_upstream(said > 0 ? said : prompt_tokens_reserved_, leg_.tokens);
   } else {
-    charge_upstream(0, 0);
+    // One that failed has billed nothing; one that was given up while it was silent has read the prompt.
+    charge_upstream(upstream_failed_ ? 0 : prompt_tokens_reserved_, 0);
   }
 }
 
+// Losers of a race between upstreams are charged their prompt at the bound, like the upstream that loses
+// against the local model.
 void HybridStream::charge_upstream(int64_t prompt_tokens, int64_t completion_tokens) {
   if (!reservation_) return;
+  if (inner_) prompt_tokens += inner_->losers() * prompt_tokens_reserved_;
   const Amount cost(prompt_tokens + completion_tokens,
                     cost_nanos(core_->policy.prices, prompt_tokens, completion_tokens));
   trace_.upstream_tokens += cost.tokens;

@@ -67,15 +67,17 @@ void HybridStream::decide_first() {
   Situation situation = situation_of(request_, finding.outcome);
   situation.facts.has_upstream = core_->upstream != nullptr;
   std::string unavailable_reason;
+  int losers_max = 0;
   if (core_->upstream != nullptr) {
+    losers_max = core_->upstream->info().losers_max;
     chat::BackendState state = core_->upstream->state();
     situation.facts.upstream_available = state.available;
     unavailable_reason = std::move(state.unavailable_reason);
   }
   if (const std::string& bound = request_.routing.bound_to; !bound.empty())
     situation.facts.bound = bound == core_->local.info().name ? Bound::kLocal : Bound::kUpstream;
-  situation.facts.budget_left =
-      core_->budget.fits(bound_of(policy, prompt_tokens_max(request_), request_.max_tokens), account_);
+  situation.facts.budget_left = core_->budget.fits(
+      bound_of(policy, prompt_tokens_max(request_), request_.max_tokens, losers_max), account_);
   if (environment.device) situation.rule.device = environment.device();
   situation.gain.value = policy.gain_prior;
   if (environment.gain && finding.outcome == Privacy::kClean) situation.gain = environment.gain(request_);

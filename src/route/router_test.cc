@@ -1059,6 +1059,62 @@ TEST(Race, TheFirstWithTextGoesOnAndTheOtherIsCancelled) {
   EXPECT_EQ(answer.trace().upstream_tokens, prompt_tokens_max(ask())) << "the loser may have read the prompt";
 }
 
+// Several upstreams as one, of which up to `losers` have read the prompt in vain.
+FakeBackend::Plan with_losers(int losers, bool hangs) {
+  return [=](const chat::Request& request) -> Result<FakePlan> {
+    Script script = upstream_words(hangs ? std::vector<std::string>{} : std::vector<std::string>{"Paris."});
+    script.hangs = hangs;
+    Result<FakePlan> plan = say(script, "cloud")(request);
+    if (plan.ok()) plan->losers = losers;
+    return plan;
+  };
+}
+
+TEST(Race, UpstreamsThatLostAreChargedTheirPromptAndReservedFor) {
+  const int64_t prompt = prompt_tokens_max(ask());
+  chat::Request request = ask();
+  request.max_tokens = 10;
+  for (const int losers : {0, 1, 2}) {
+    SCOPED_TRACE(losers);
+    Policy policy = policy_using("upstream-first");
+    policy.upstream_tokens_per_day = 3 * prompt + 10;
+    FakeBackend local("local", say(words(kParis), "local"));
+    FakeBackend upstream("cloud", with_losers(losers, false));
+    upstream.set_losers_max(2);
+    auto router = Router::create(local, &upstream, policy);
+    const Answer answer = drain(**router->start(request));
+    EXPECT_EQ(answer.text, "Paris.");
+    FakeBackend alone("cloud", with_losers(0, false));
+    auto plain = Router::create(local, &alone, policy);
+    const int64_t own = drain(**plain->start(request)).trace().upstream_tokens;
+    EXPECT_EQ(answer.trace().upstream_tokens, own + losers * prompt);
+    EXPECT_EQ(router->counters().upstream_tokens_today, own + losers * prompt);
+
+    // One token less than everybody's bound: nothing is sent.
+    policy.upstream_tokens_per_day = 3 * prompt + 9;
+    FakeBackend unasked("cloud", with_losers(losers, false));
+    unasked.set_losers_max(2);
+    auto poor = Router::create(local, &unasked, policy);
+    EXPECT_EQ(drain(**poor->start(request)).reasons(), "gate.budget_spent");
+    EXPECT_TRUE(unasked.requests().empty());
+  }
+  // The local model has text first: both upstreams lose.
+  FakeBackend local("local", say(words(kParis), "local"));
+  FakeBackend upstream("cloud", with_losers(1, true));
+  upstream.set_losers_max(1);
+  auto router = Router::create(local, &upstream, policy_using("race"));
+  EXPECT_EQ(drain(**router->start(ask())).trace().upstream_tokens, 2 * prompt);
+}
+
+TEST(Race, AnAnswerThatIsGivenUpBeforeItsFirstTextIsChargedItsPrompt) {
+  FakeBackend local("local", say(words(kParis), "local"));
+  FakeBackend upstream("cloud", with_losers(1, true));
+  upstream.set_losers_max(1);
+  auto router = Router::create(local, &upstream, policy_using("upstream-first"));
+  { auto stream = router->start(ask()).value(); }
+  EXPECT_EQ(router->counters().upstream_tokens_today, 2 * prompt_tokens_max(ask()));
+}
+
 TEST(Race, TheLoserIsCancelledWithinFiftyMilliseconds) {
   Script hangs = words({});
   hangs.hangs = true;

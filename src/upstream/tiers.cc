@@ -76,6 +76,11 @@ class TierStream final : public chat::Stream {
     for (const Runner& runner : runners_) runner.stream->cancel();
   }
 
+  // Those that failed are not among them; while nothing is decided, all that run but one.
+  int losers() const override {
+    return lost_ + (runners_.empty() ? 0 : static_cast<int>(runners_.size()) - 1);
+  }
+
  private:
   // One turn of each runner, until one has text. False: nothing came in this turn.
   Result<bool> race(Deadline deadline) {
@@ -114,6 +119,7 @@ class TierStream final : public chat::Stream {
       runners_.resize(1);
     }
     for (const Runner& loser : losers) loser.stream->cancel();
+    lost_ = static_cast<int>(losers.size());
     if (runners_.front().started) {
       second_ = std::move(event);
       pending_ = std::move(*runners_.front().started);
@@ -139,6 +145,7 @@ class TierStream final : public chat::Stream {
   size_t next_tier_ = 0;
   Deadline race_at_ = kNoDeadline;
   bool decided_ = false;
+  int lost_ = 0;
   std::optional<chat::Event> pending_, second_;
 
   std::mutex mutex_;  // guards runners_ and cancelled_ against cancel()
@@ -149,9 +156,12 @@ class TierStream final : public chat::Stream {
 class Tiers final : public OpenAiBackend {
  public:
   explicit Tiers(std::vector<Tier> tiers)
-      : tiers_(std::make_shared<const std::vector<Tier>>(std::move(tiers))) {}
+      : tiers_(std::make_shared<const std::vector<Tier>>(std::move(tiers))),
+        info_(tiers_->front().backend->info()) {
+    for (size_t i = 0; i + 1 < tiers_->size(); ++i) info_.losers_max += (*tiers_)[i].hedge_after_ms > 0;
+  }
 
-  const chat::BackendInfo& info() const override { return tiers_->front().backend->info(); }
+  const chat::BackendInfo& info() const override { return info_; }
 
   chat::BackendState state() const override {
     chat::BackendState all = tiers_->front().backend->state();
@@ -191,6 +201,7 @@ class Tiers final : public OpenAiBackend {
 
  private:
   const Backends tiers_;
+  chat::BackendInfo info_;  // of the first, for all
 };
 
 }  // namespace

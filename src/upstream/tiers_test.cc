@@ -45,6 +45,7 @@ chat::Request say() {
 struct Outcome {
   std::vector<std::string> backends;
   std::string text;
+  int losers = 0;
   bool done = false;
   std::optional<Error> error;
 };
@@ -66,6 +67,7 @@ Outcome ask(chat::Upstream& backend) {
     if (auto* delta = std::get_if<chat::Delta>(&*event)) out.text += delta->text;
     out.done = std::holds_alternative<chat::Done>(*event);
   }
+  out.losers = (*stream)->losers();
   return out;
 }
 
@@ -78,6 +80,8 @@ TEST(Tiers, TheFirstAnswersAndTheSecondIsNotAsked) {
   EXPECT_EQ(out.backends, std::vector<std::string>{"fog"});
   EXPECT_EQ(cloud.connections(), 0u);
   EXPECT_EQ(backend->info().name, "fog");
+  EXPECT_EQ(backend->info().losers_max, 0);
+  EXPECT_EQ(out.losers, 0);
 }
 
 TEST(Tiers, ATierThatFailsBeforeItsFirstTextGivesWay) {
@@ -91,6 +95,7 @@ TEST(Tiers, ATierThatFailsBeforeItsFirstTextGivesWay) {
     EXPECT_TRUE(out.done) << fault;
     EXPECT_EQ(out.text, kAnswer) << fault;
     EXPECT_EQ(out.backends, std::vector<std::string>{"cloud"}) << fault;
+    EXPECT_EQ(out.losers, 0) << fault;  // who failed has not lost
   }
 }
 
@@ -153,6 +158,8 @@ TEST(Tiers, ASlowTierIsRacedOnlyWhenAskedFor) {
   EXPECT_EQ(out.text, kAnswer);
   EXPECT_EQ(out.backends, std::vector<std::string>{"cloud"});
   EXPECT_LT(seconds_since(begun), 2.0);
+  EXPECT_EQ(backend->info().losers_max, 1);
+  EXPECT_EQ(out.losers, 1);
   // The loser is told at once: its connection closes.
   const Deadline limit = deadline_after(Milliseconds(1000));
   while (fog.gone() == 0 && SteadyClock::now() < limit) {
@@ -169,7 +176,9 @@ TEST(Tiers, CancelEndsARace) {
   const auto backend = two(tier("fog", fog, 10), tier("cloud", cloud));
   auto stream = backend->start(cleared(say()));
   ASSERT_TRUE(stream.ok());
+  EXPECT_EQ((*stream)->losers(), 0);
   const auto first = (*stream)->next(deadline_after(Milliseconds(100)));
+  EXPECT_EQ((*stream)->losers(), 1);  // both are silent: one of them will be in vain
   (*stream)->cancel();
   const auto after = (*stream)->next(deadline_after(kLong));
   ASSERT_FALSE(after.ok());
