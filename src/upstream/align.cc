@@ -91,12 +91,13 @@ std::string Aligner::finish() {
   const std::string reply = std::exchange(held_, {});
   const Outcome outcome = decide(reply, true);
   alignment_ = outcome.alignment;
+  ended_undecided_ = alignment_ == Alignment::kContinuation;
   if (alignment_ == Alignment::kRestart) return {};
   return pass_seam(std::string_view(reply).substr(outcome.drop_bytes));
 }
 
 Expect Aligner::learned() const {
-  if (start_.size() < kSureBytes) return Expect::kUnknown;
+  if (start_.size() < kSureBytes || ended_undecided_) return Expect::kUnknown;
   if (alignment_ == Alignment::kEcho) return Expect::kEcho;
   if (alignment_ == Alignment::kContinuation) return Expect::kContinuation;
   return Expect::kUnknown;
@@ -123,6 +124,16 @@ Aligner::Outcome Aligner::decide(std::string_view reply, bool whole) const {
     return end == text.size() || !is_alnum(last) || !is_alnum(text[end]);
   };
   const std::string_view seam = end_space_.empty() ? reply.substr(0, space) : std::string_view(end_space_);
+
+  // Whether a reply that is over said again only a part of what stands from `begin` on (rule 4).
+  const auto ends_inside = [&](size_t begin) {
+    if (said.find(text) != begin || said.find(text, begin + 1) != std::string_view::npos) return false;
+    const size_t end = begin + text.size();
+    if (end < said.size() && is_alnum(text.back()) && is_alnum(said[end])) return false;  // half a word
+    if (glued || expect_ == Expect::kEcho) return true;
+    if (expect_ == Expect::kUnknown) return count_words(text, 2) == 2 && text.size() >= kBlankedBytes;
+    return count_words(text, kOverlapWordsMin) == kOverlapWordsMin && text.size() >= kOverlapBytesMin;
+  };
 
   // Rule 1.
   // An echo may come byte by byte, so the usual case while it does is the fast one.
@@ -168,10 +179,14 @@ Aligner::Outcome Aligner::decide(std::string_view reply, bool whole) const {
     const size_t matched = common_prefix(text, tail);
     if (matched < tail.size() && matched < text.size()) continue;
     if (count_words(tail, words_min) < words_min || said.find(tail) != begin) continue;
+    if (whole && matched < tail.size() && ends_inside(begin)) return {Alignment::kRestart, 0};
     if (matched == text.size() && !whole && (matched < tail.size() || is_alnum(last))) return undecided;
     if (matched < tail.size() || !is_word_end(matched) || repeats_itself(tail, seam)) continue;
     return {Alignment::kOverlap, space + matched};
   }
+
+  if (whole && shared == text.size() && shared < said.size() && ends_inside(0))
+    return {Alignment::kRestart, 0};
 
   // Rule 4.
   if (shared < said.size() && shared < text.size()) {

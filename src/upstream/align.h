@@ -31,8 +31,10 @@
 //     0,") has a period that the reply carries on, and so is an overlap that stands in Q more than once.
 //  4. Restart: T shares its beginning with Q and then differs. Certain when at least the first whole word is
 //  shared and
-//     letter touches letter at the seam, or when kRestartBytes are shared. There is no continuation in it;
-//     alignment() says so and nothing comes out.
+//     letter touches letter at the seam, or when kRestartBytes are shared. A reply that is properly over
+//     while it still says Q (or an overlap) again is one too: where letter touches letter, or two words and
+//     kBlankedBytes of it that stand in Q once. There is no continuation in it; alignment() says so and
+//     nothing comes out.
 //  5. Otherwise T is the continuation, with its white space, byte for byte. Two letters that meet at the seam
 //  stay as
 //     they are.
@@ -94,6 +96,7 @@ class Aligner {
   const std::string end_space_;  // that white space
   const Expect expect_;
   Alignment alignment_ = Alignment::kUndecided;
+  bool ended_undecided_ = false;  // the reply was over before it could be told; taken for a continuation
   std::string held_;
   size_t seam_next_ =
       0;  // the byte of end_space_ that the reply may repeat next; at its end the seam is passed

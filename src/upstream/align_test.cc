@@ -85,8 +85,8 @@ TEST(Align, WordsThatComeAgainAreNotEaten) {
   EXPECT_EQ(align("- ", "- "), (Aligned{"- ", kContinuation}));
   EXPECT_EQ(align("**", "**bold**"), (Aligned{"**bold**", kContinuation}));
   EXPECT_EQ(align("1", "10"), (Aligned{"10", kContinuation}));
-  // A reply that ends while it is still a part of the start is no echo: an echo would have been whole.
-  EXPECT_EQ(align("The capital of France", "The capital"), (Aligned{"The capital", kContinuation}));
+  // A reply that ends while it is still a part of the start may be meant, over a blank.
+  EXPECT_EQ(align("The capital of France", " The cap"), (Aligned{" The cap", kContinuation}));
 }
 
 TEST(Align, TextThatRepeatsItselfMayGoOn) {
@@ -161,6 +161,24 @@ TEST(Align, RestartIsRecognised) {
   EXPECT_EQ(align(sentence + "It", sentence + "They"), (Aligned{"", kRestart}));
 }
 
+TEST(Align, AReplyThatEndsInsideOfWhatItSaysAgainHasNoContinuation) {
+  const std::string start = "Tale M is quiet, then silver paper";
+  const Aligned restart{"", Alignment::kRestart};
+  EXPECT_EQ(align(start, "Tale"), restart);
+  EXPECT_EQ(align(start, "Tale M is quiet"), restart);
+  EXPECT_EQ(align(start, " Tale M is"), restart) << "two words and more";
+  EXPECT_EQ(align(start + " ", "Tale M is quiet,"), restart);
+  EXPECT_EQ(align(start, "quiet, then silver"), restart) << "of an overlap";
+  EXPECT_EQ(align(start, " Tale", Expect::kEcho), restart);
+  // What may be meant stays: one word over a blank, half a word, words that stand there twice, other words.
+  EXPECT_EQ(align(start, " Tale").text, " Tale");
+  EXPECT_EQ(align(start, " Tale M is", Expect::kContinuation).text, " Tale M is");
+  EXPECT_EQ(align(start, " Tale M is qui").text, " Tale M is qui");
+  EXPECT_EQ(align("ha ha ha", " ha ha").text, " ha ha");
+  EXPECT_EQ(align("one two, one two, three", " one two").text, " one two");
+  EXPECT_EQ(align(start, " and").text, " and");
+}
+
 TEST(Align, WhiteSpaceAtTheSeamIsNotSentAndNotDoubled) {
   EXPECT_EQ(sent_part("The capital of "), "The capital of");
   EXPECT_EQ(sent_part("a\r\n\t "), "a");
@@ -212,6 +230,9 @@ TEST(Align, LearnsFromWhatIsCertainOnly) {
   EXPECT_EQ(learned("The capital of France", "The capital of France is"), Expect::kEcho);
   EXPECT_EQ(learned("The", "The capital"), Expect::kUnknown);
   EXPECT_EQ(learned("", "Hello"), Expect::kUnknown);
+  // Over before it could be told.
+  EXPECT_EQ(learned("The capital of France", " The"), Expect::kUnknown);
+  EXPECT_EQ(learned("The capital of France", ""), Expect::kUnknown);
 }
 
 std::string random_words(Rng& rng, const std::vector<std::string>& vocabulary, size_t count) {

@@ -10,10 +10,10 @@ namespace {
 
 constexpr std::array kModes = {"continue", "echo",    "spread", "spaced",
                                "overlap",  "restart", "flags",  "fresh"};
-constexpr std::array kFaults = {"stall",      "reset",          "cut",        "cut_word",  "cut_utf8",
-                                "cut_json",   "bad_json",       "not_object", "bad_chunk", "huge_line",
-                                "error",      "response_error", "end",        "no_finish", "no_done",
-                                "stall_tail", "cut_tail",       "empty",      "html",      "status"};
+constexpr std::array kFaults = {
+    "stall",      "reset",      "cut",       "cut_word", "cut_utf8",       "cut_json", "bad_json",
+    "not_object", "bad_chunk",  "huge_line", "error",    "response_error", "end",      "no_finish",
+    "no_done",    "stall_tail", "cut_tail",  "empty",    "html",           "status",   "stop"};
 constexpr std::array kWords = {"river", "stone",  "light", "seven", "garden", "quiet",  "copper", "window",
                                "maple", "signal", "north", "paper", "silver", "harbor", "candle", "orbit"};
 constexpr std::string_view kSpaces = " \t\r\n";
@@ -51,6 +51,8 @@ std::optional<Script> parse_script(std::string_view text, std::string& problem) 
     if (error != std::errc() || stop != value.data() + value.size()) return std::nullopt;
     if (key == "after")
       script.after = number;
+    else if (key == "after_bytes")
+      script.after_bytes = number;
     else if (key == "status")
       script.status = number;
     else if (key == "retry_after_ms")

@@ -32,7 +32,10 @@
 //             sent, [DONE] too, but no finish reason no_done       all is sent but [DONE] empty         200
 //             without a body              html          200 with a page of HTML status        an error
 //             status, see `status`
+//             stop          a proper end with finish reason "stop" and [DONE], too early
 //   after     pieces sent before the fault; -1: before the response's head (stall, reset, cut). Default 0
+//   after_bytes  above 0: in place of `after`, so many bytes of the response, head included, are sent before
+//             stall, reset or cut
 //   status    of fault=status (default 500)
 //   retry_after_ms  sent as Retry-After (whole seconds) or, when it is none, as retry-after-ms
 //   delay_ms, first_delay_ms  before each piece; before the head
@@ -59,6 +62,7 @@ struct Script {
   std::string mode = "continue";
   std::string fault = "none";
   int after = 0;
+  int after_bytes = 0;
   int status = 500;
   int retry_after_ms = 0;
   int delay_ms = 0;

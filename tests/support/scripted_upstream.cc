@@ -52,14 +52,23 @@ class Wire {
   Wire& operator=(const Wire&) = delete;
 
   void set_per_byte(bool per_byte) { per_byte_ = per_byte; }
+  // After so many more bytes send() gives false, as if the client had gone; 0: never.
+  void set_limit(size_t bytes) {
+    limited_ = bytes > 0;
+    left_ = bytes;
+  }
+  bool limit_reached() const { return limited_ && left_ == 0; }
 
   bool send(std::string_view bytes) {
     while (!bytes.empty()) {
-      const size_t size = per_byte_ ? 1 : bytes.size();
+      if (limit_reached()) return false;
+      size_t size = per_byte_ ? 1 : bytes.size();
+      if (limited_) size = std::min(size, left_);
       const ssize_t sent = ::send(fd_, bytes.data(), size, MSG_NOSIGNAL);
       if (sent < 0 && errno == EINTR) continue;
       if (sent <= 0) return false;
       bytes.remove_prefix(static_cast<size_t>(sent));
+      if (limited_) left_ -= static_cast<size_t>(sent);
     }
     return true;
   }
@@ -108,6 +117,8 @@ class Wire {
 
   int fd_;
   bool per_byte_ = false;
+  bool limited_ = false;
+  size_t left_ = 0;
 };
 
 struct Http {
@@ -318,6 +329,16 @@ class Player {
 
   Next play() {
     wire_.set_per_byte(script_.per_byte);
+    if (script_.after_bytes <= 0) return play_all();
+    wire_.set_limit(static_cast<size_t>(script_.after_bytes));
+    const Next next = play_all();
+    const bool broken = wire_.limit_reached();
+    wire_.set_limit(0);
+    return broken ? break_off() : next;
+  }
+
+ private:
+  Next play_all() {
     if (!wire_.wait(script_.first_delay_ms)) return Next::kGone;
     if (script_.after < 0 && script_.fault != "none") return break_off();
     if (script_.fault == "empty") return sent(response(200, "text/event-stream", ""));
@@ -326,13 +347,13 @@ class Player {
     }
     if (script_.fault == "status") return sent(error_response());
     if (!answer_.stream) {
-      return script_.fault == "none" ? sent(response(200, "application/json", answer_.whole()))
-                                     : play_broken_whole();
+      return script_.fault == "none" || script_.after_bytes > 0
+                 ? sent(response(200, "application/json", answer_.whole()))
+                 : play_broken_whole();
     }
     return play_stream();
   }
 
- private:
   bool fault_is(std::string_view name) const { return script_.fault == name; }
   Next sent(const std::string& bytes) { return wire_.send(bytes) ? Next::kKeep : Next::kGone; }
 
@@ -374,7 +395,7 @@ class Player {
         return Next::kGone;
     }
     for (size_t i = 0; i <= answer_.pieces.size(); ++i) {
-      if (static_cast<int>(i) == script_.after) {
+      if (static_cast<int>(i) == script_.after && script_.after_bytes == 0) {
         const auto next = fault_at(i);
         if (next) return *next;
       }
@@ -426,6 +447,11 @@ class Player {
           "event: response.error\ndata: " + error_body("scripted failure", "server_error", nullptr) + "\n\n");
     }
     if (fault_is("end")) return then_end("");
+    if (fault_is("stop")) {
+      return then_end((answer_.chat ? answer_.event({{"delta", Json::object()}}, "stop")
+                                    : answer_.event({{"text", ""}}, "stop")) +
+                      "data: [DONE]\n\n");
+    }
     if (fault_is("bad_chunk")) {
       wire_.send("zz\r\nno length\r\n");
       return Next::kClose;
