@@ -15,11 +15,13 @@ TOP = pathlib.Path(__file__).resolve().parent.parent
 # What sends, or opens a way to do so: {pattern: {file: why it may}}. Tests are not looked at.
 WIRE = "src/upstream/wire.cc"
 PULL = "src/cli/models/fetch_url.cc"
+TOP_VIEW = "src/cli/http_get.cc"
 DOORS = {
     # libcurl: every option of a request (URL, headers and body are such) and every call that starts one.
     r"\beasy_setopt\b|\bmulti_add_handle\b|\beasy_perform\b|\beasy_send\b|\bws_send\b|\bmime_\w+|\bformadd\b": {
         WIRE: "takes letters alone",
         PULL: "`hedge pull`: a command of its own that sends the URL it was given; it never sees a request",
+        TOP_VIEW: "`hedge top`: a command of its own that GETs the status of the server it was given; it never sees a request",
         "src/upstream/libcurl_list.inc": "names libcurl's functions, calls none",
     },
     # Sockets of our own that connect: none. The server only accepts.

@@ -207,7 +207,7 @@ TEST_F(CommandLineTest, WrongValuesSayWhereTheyWereGiven) {
        "hedge: --upstream-key-env: expected an environment variable"},
       {{"--upstream-name", "prompt"}, "hedge: --upstream-name: expected a name other than"},
       {{"--host", ""}, "hedge: --host: expected an address"},
-      {{"--kv-type", "q3"}, "hedge: --kv-type: expected q8 or f16, got 'q3'"},
+      {{"--kv-type", "q3"}, "hedge: --kv-type: expected q8, q5 or f16, got 'q3'"},
   };
   for (const auto& [flags, expected] : in_flags) {
     std::vector<const char*> arguments = {"serve", "-m", "x"};
