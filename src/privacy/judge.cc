@@ -95,8 +95,14 @@ void Judge::judge(Field field, std::string_view text) {
   judge_joined(text);
 }
 
-void Judge::judge_rigid(std::string_view text) {
+void Judge::judge_rigid(std::string_view text, Rigid kind) {
   if (text.empty() || !admit(text)) return;
+  if (kind == Rigid::kSaid && (rules_.asked() & kTaggedOnly) != 0) {
+    if (!work_.scanner) work_.scanner = std::make_unique<Scanner>();
+    for (const Span& span : work_.scanner->scan(text)) {
+      if ((rules_.asked() & set_of(span.type)) != 0) note_hidden(span);
+    }
+  }
   for (const Span& span : detect(text, asked_, work_.detect)) found_ |= set_of(span.type);
   decode_base64(text, work_.base64, [this](std::string_view piece) {
     for (const Span& span : detect(piece, asked_, work_.detect)) found_ |= set_of(span.type);
@@ -193,7 +199,7 @@ Finding judge_request(const chat::Request& request, const Rules& rules, const Po
     Judge judge(rules, policy, hooks, thread_work());
     each_text(
         request, [&](Field field, const std::string& text) { judge.judge(field, text); },
-        [&](std::string_view text) { judge.judge_rigid(text); });
+        [&](std::string_view text, Rigid kind) { judge.judge_rigid(text, kind); });
     // A number may come in pieces: what one role says goes on in its next message, whatever stands between.
     std::string_view user, assistant;
     for (const chat::Message& message : request.messages) {

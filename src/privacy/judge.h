@@ -41,7 +41,7 @@ class Judge {
 
   void judge(Field field, std::string_view text);
   // What cannot be masked: a number, a header. Any find of a type that is asked for keeps the request here.
-  void judge_rigid(std::string_view text);
+  void judge_rigid(std::string_view text, Rigid kind);
   // Finds only what begins in one text and ends in the other, as they are and with a space between; white
   // space around the seam is nobody's.
   // REQUIRES that both have been judged.

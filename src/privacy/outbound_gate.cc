@@ -98,7 +98,6 @@ Passage OutboundGate::mask(chat::Request request, const Rules& rules) const {
   thread_local Scanner scanner;
   auto table = std::make_shared<PlaceholderTable>();
   Masker masker(scanner, *table);
-  const auto rigid = [](std::string_view) {};
   size_t bytes = 0;
   each_text(
       static_cast<const chat::Request&>(request),
@@ -107,7 +106,12 @@ Passage OutboundGate::mask(chat::Request request, const Rules& rules) const {
         masker.learn(text);
         bytes += text.size();
       },
-      rigid);
+      // So that the second lock knows what escapes hide.
+      [&](std::string_view text, Rigid kind) {
+        if (kind != Rigid::kSaid) return;
+        masker.set_types(rules.masked(Field::kTool));
+        masker.learn(text);
+      });
   if (table->entries().size() > kSearchBytesMax / std::max<size_t>(bytes, 1))
     return stays(Outcome::kUnjudged,
                  fmt::format("expected fewer values in so long a text, got {}", table->entries().size()));
@@ -120,7 +124,7 @@ Passage OutboundGate::mask(chat::Request request, const Rules& rules) const {
         masker.set_types(rules.masked(field));
         text = masker.mask(text);
       },
-      rigid);
+      [](std::string_view, Rigid) {});
   if (request.assistant_prefix != prefix) request.assistant_prefix_tokens.clear();
   if (const Finding left = judge_masked(request, *table, rules); left.outcome != Outcome::kClean)
     return stays(left.outcome, "after masking: " + left.detail);
@@ -137,9 +141,10 @@ Passage OutboundGate::mask(chat::Request request, const Rules& rules) const {
 Finding OutboundGate::judge_masked(const chat::Request& masked, const PlaceholderTable& table,
                                    const Rules& rules) const {
   bool held = false;
+  const auto look = [&](std::string_view text) { held = held || holds_value(text, table); };
   each_text(
-      masked, [&](Field, const std::string& text) { held = held || holds_value(text, table); },
-      [](std::string_view) {});
+      masked, [&](Field, const std::string& text) { look(text); },
+      [&](std::string_view text, Rigid) { look(text); });
   if (held) return {Outcome::kFound, "a value"};
   return judge_request(masked, rules.strict(), policy_, hooks_);
 }

@@ -352,6 +352,25 @@ TEST(Mask, WhatToolsAreCalledWithIsMaskedAndPutBack) {
   EXPECT_EQ(gate.pass(request).outbound, nullptr) << "definitions leave as they are or not at all";
 }
 
+TEST(Mask, NamesBehindEscapesOrInDefinitionsStay) {
+  const OutboundGate gate(with({{"EMAIL_ADDRESS", "mask"}, {"PERSON", "mask"}}));
+  chat::Request request = user_says("Mail jane@example.com");
+  request.messages.push_back({chat::Role::kAssistant, "", ""});
+  request.messages[1].tool_calls = {{"call_1", "mail", R"({"text":"My name is Jane Roe.\nBye."})"}};
+  const Passage plain = gate.pass(request);
+  ASSERT_NE(plain.outbound, nullptr) << plain.finding.detail;
+  EXPECT_EQ(plain.outbound->request().messages[1].tool_calls[0].arguments.find("Roe"), std::string::npos);
+  // A value that is spelled in escapes is known, and has no place for a placeholder.
+  request.messages[1].tool_calls[0].arguments = R"({"text":"My name is J\u0061ne R\u006fe."})";
+  EXPECT_EQ(gate.pass(request).outbound, nullptr);
+  // In definitions the tagger is not asked, but what is masked elsewhere may not stand there.
+  request = user_says("My name is Jane Roe, jane@example.com.");
+  request.tools = R"([{"type":"function","function":{"name":"f","description":"Calendar of Jane Roe"}}])";
+  EXPECT_EQ(gate.pass(request).outbound, nullptr);
+  request.tools = R"([{"type":"function","function":{"name":"f","description":"Calendar"}}])";
+  EXPECT_NE(gate.pass(request).outbound, nullptr);
+}
+
 TEST(Mask, AConversationThatGoesOnIsMaskedAsBefore) {
   const OutboundGate gate(with({{"EMAIL_ADDRESS", "mask"}, {"CREDIT_CARD", "mask"}}));
   chat::Request request = conversation();

@@ -33,6 +33,11 @@ enum class Field : uint8_t {
 #undef HEDGE_PRIVACY_FIELD
 };
 
+// Who wrote a text that cannot be masked: the program (definitions of tools, ids, names of functions, a
+// header), for which the tagger is not asked, as it takes words of a description for names; or a user or
+// model.
+enum class Rigid : uint8_t { kSet, kSaid };
+
 inline constexpr std::string_view kClassTypes[] = {
 #define HEDGE_PRIVACY_CLASS(type, key, standard, help) type,
 #include "privacy/class_list.inc"
