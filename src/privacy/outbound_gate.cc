@@ -32,6 +32,35 @@ std::string counts_of(const PlaceholderTable& table) {
   return out;
 }
 
+// Whether a placeholder took the place of what was no string in JSON: the text would be none any more.
+bool placeholder_outside_strings(std::string_view json, const PlaceholderTable& table) {
+  bool inside = false;
+  for (size_t i = 0; i < json.size(); ++i) {
+    if (json[i] == '"') inside = !inside;
+    if (inside && json[i] == '\\') ++i;
+    if (!inside && json[i] == '<') {
+      const size_t end = json.find('>', i);
+      if (end != std::string_view::npos && table.value(json.substr(i, end + 1 - i)) != nullptr) return true;
+    }
+  }
+  return false;
+}
+
+// Whether `stop` may begin, end or stand inside of a placeholder, without being it.
+bool meets_placeholder(std::string_view stop, const PlaceholderTable& table) {
+  return std::any_of(table.entries().begin(), table.entries().end(), [&](const auto& entry) {
+    const std::string_view placeholder = entry.placeholder;
+    if (stop == placeholder) return false;
+    if (placeholder.find(stop) != std::string_view::npos) return true;
+    for (size_t n = 1; n < std::min(stop.size(), placeholder.size()); ++n) {
+      if (stop.ends_with(placeholder.substr(0, n)) ||
+          stop.starts_with(placeholder.substr(placeholder.size() - n)))
+        return true;
+    }
+    return false;
+  });
+}
+
 }  // namespace
 
 OutboundGate::OutboundGate(Policy policy, const Tenants& tenants, ScanHooks hooks)
@@ -125,6 +154,14 @@ Passage OutboundGate::mask(chat::Request request, const Rules& rules) const {
         text = masker.mask(text);
       },
       [](std::string_view, Rigid) {});
+  for (const chat::Message& message : request.messages) {
+    for (const chat::ToolCall& call : message.tool_calls) {
+      if (placeholder_outside_strings(call.arguments, *table))
+        return stays(Outcome::kFound, "a number in a tool's arguments, where no placeholder can stand");
+    }
+  }
+  // The endpoint would find these in placeholders; the router looks for them in what the client reads.
+  std::erase_if(request.stop, [&](const std::string& stop) { return meets_placeholder(stop, *table); });
   if (request.assistant_prefix != prefix) request.assistant_prefix_tokens.clear();
   if (const Finding left = judge_masked(request, *table, rules); left.outcome != Outcome::kClean)
     return stays(left.outcome, "after masking: " + left.detail);

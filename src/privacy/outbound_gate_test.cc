@@ -371,6 +371,31 @@ TEST(Mask, NamesBehindEscapesOrInDefinitionsStay) {
   EXPECT_NE(gate.pass(request).outbound, nullptr);
 }
 
+TEST(Mask, StopStringsThatMeetPlaceholdersAreLeftToTheRouter) {
+  const OutboundGate gate(with({{"EMAIL_ADDRESS", "mask"}}));
+  chat::Request request = user_says("Mail jane@example.com");
+  request.stop = {"1", ">", "ADDRESS", ": <", "> and", "END", "jane@example.com", "<b>"};
+  const Passage passage = gate.pass(request);
+  ASSERT_NE(passage.outbound, nullptr) << passage.finding.detail;
+  EXPECT_EQ(passage.outbound->request().stop, (std::vector<std::string>{"END", "<EMAIL_ADDRESS_1>", "<b>"}));
+}
+
+TEST(Mask, ArgumentsOfToolsStayJson) {
+  const OutboundGate gate(with({{"PERSON", "mask"}, {"PHONE_NUMBER", "mask"}, {"EMAIL_ADDRESS", "mask"}}));
+  chat::Request request = user_says("Mail jane@example.com");
+  request.messages.push_back({chat::Role::kAssistant, "", ""});
+  for (const char* json : {"{}", "[]", R"({"ok":true})"}) {
+    request.messages[1].tool_calls = {{"call_1", "f", json}};
+    const Passage passage = gate.pass(request);
+    ASSERT_NE(passage.outbound, nullptr) << json << ": " << passage.finding.detail;
+    EXPECT_EQ(passage.outbound->request().messages[1].tool_calls[0].arguments, json);
+  }
+  request.messages[1].tool_calls = {{"call_1", "f", R"({"phone":12125550147})"}};
+  EXPECT_EQ(gate.pass(request).outbound, nullptr);
+  request.messages[1].tool_calls = {{"call_1", "f", R"({"phone":"212-555-0147"})"}};
+  EXPECT_NE(gate.pass(request).outbound, nullptr);
+}
+
 TEST(Mask, AConversationThatGoesOnIsMaskedAsBefore) {
   const OutboundGate gate(with({{"EMAIL_ADDRESS", "mask"}, {"CREDIT_CARD", "mask"}}));
   chat::Request request = conversation();

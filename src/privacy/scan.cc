@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "privacy/assets.h"
 #include "privacy/detector.h"
+#include "privacy/fold.h"
 
 namespace hedge::privacy {
 
@@ -28,6 +29,16 @@ void found_spans(const std::vector<Span>& spans, std::vector<FoundSpan>& found) 
   }
 }
 
+namespace {
+
+// A letter or digit; bytes beyond ASCII count. Signs alone are nobody's name.
+bool has_word(std::string_view text) {
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return is_alnum(c) || static_cast<unsigned char>(c) >= 0x80; });
+}
+
+}  // namespace
+
 Scanner::Scanner(const Tagger& tagger) : tagger_(&tagger), work_(std::make_unique<Tagger::Workspace>()) {}
 
 const std::vector<Span>& Scanner::scan(std::string_view text) {
@@ -38,8 +49,9 @@ const std::vector<Span>& Scanner::scan(std::string_view text) {
     const size_t count = read_tokens(text, found_, position, work_->tokens);
     if (count == 0) break;
     for (const TaggedSpan& span : tagger_->tag(*work_, count)) {
-      tagged_.push_back(Span{kTaggedTypes[span.type], work_->tokens[span.begin].begin,
-                             work_->tokens[span.end - 1].end, span.score});
+      const Span found{kTaggedTypes[span.type], work_->tokens[span.begin].begin,
+                       work_->tokens[span.end - 1].end, span.score};
+      if (has_word(text.substr(found.begin, found.end - found.begin))) tagged_.push_back(found);
     }
   }
   // Both are sorted; a detector's span wins where they overlap (secrets are no tokens of their own).
