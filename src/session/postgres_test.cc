@@ -38,7 +38,8 @@ TEST_F(Postgres, AnAddressThatLeadsNowhereSaysSo) {
 }
 
 TEST_F(Postgres, TextOfAnyBytesComesBack) {
-  const std::string bytes("a\0b\xff\xfe '\\x41' \xc3\xa9", 18);
+  constexpr char kBytes[] = "a\0b\xff\xfe '\\x41' \xc3\xa9";
+  const std::string bytes(kBytes, sizeof(kBytes) - 1);
   ASSERT_OK(store_->append("s", request_of({user(bytes)}), bytes, trace_of("hd-1")));
   EXPECT_EQ(store_->turns("s")->at(0).message.content, bytes);
   EXPECT_EQ(store_->turns("s")->at(1).message.content, bytes);
