@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdio>
 #include <deque>
 #include <filesystem>
 #include <mutex>
@@ -133,17 +132,11 @@ class EngineImpl final : public Engine {
 
   std::optional<KvName> kv_name(std::span<const int32_t> tokens) const override {
     if (fingerprint_ == PrefixKey{}) return std::nullopt;
-    const auto text = [](const PrefixKey& key) {
-      char digits[33];
-      std::snprintf(digits, sizeof(digits), "%016llx%016llx", static_cast<unsigned long long>(key.high),
-                    static_cast<unsigned long long>(key.low));
-      return std::string(digits);
-    };
     PrefixKey key = fingerprint_;
     size_t count = 0;
     for (; count + kKvBlock <= tokens.size(); count += kKvBlock)
       key = key_of(key, tokens.subspan(count, kKvBlock));
-    return KvName{text(fingerprint_), text(key), count};
+    return KvName{hex(fingerprint_), hex(key), count};
   }
 
   Counters counters() const override {
@@ -617,22 +610,24 @@ class EngineImpl final : public Engine {
     ++sequence.states_tokens;
   }
 
+  // Over the answer's tokens; out [kept blocks, dim].
+  static void mean_states(const Sequence& sequence, std::span<float> out) {
+    const double scale = 1.0 / std::max(1, sequence.states_tokens);
+    for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(sequence.answer_sums[i] * scale);
+  }
+
   static std::shared_ptr<const chat::States> states_of(const Sequence& sequence) {
     if (sequence.states_every == 0) return nullptr;
     auto states = std::make_shared<chat::States>();
     states->prompt = sequence.prompt_states;
     states->answer.resize(sequence.answer_sums.size());
     states->tokens = sequence.states_tokens;
-    const double scale = 1.0 / std::max(1, sequence.states_tokens);
-    for (size_t i = 0; i < states->answer.size(); ++i)
-      states->answer[i] = static_cast<float>(sequence.answer_sums[i] * scale);
+    mean_states(sequence, states->answer);
     return states;
   }
 
   static float wrong(Sequence& sequence) {
-    const double scale = 1.0 / std::max(1, sequence.states_tokens);
-    for (size_t i = 0; i < sequence.answer_states.size(); ++i)
-      sequence.answer_states[i] = static_cast<float>(sequence.answer_sums[i] * scale);
+    mean_states(sequence, sequence.answer_states);
     return sequence.probe->wrong({sequence.prompt_states, sequence.answer_states, sequence.states_tokens});
   }
 

@@ -45,14 +45,6 @@ uint64_t checksum_of(const void* bytes, size_t size) { return XXH3_64bits(bytes,
 uint64_t own_checksum(const Record& record) { return checksum_of(&record, offsetof(Record, checksum)); }
 uint64_t parts_offset(size_t tokens) { return round_up(sizeof(Record) + tokens * sizeof(int32_t), kAlign); }
 
-std::string hex(const PrefixKey& key) {
-  std::string text;
-  for (const uint64_t word : {key.high, key.low}) {
-    for (int shift = 60; shift >= 0; shift -= 4) text += "0123456789abcdef"[word >> shift & 15];
-  }
-  return text;
-}
-
 bool parse_hex(std::string_view text, PrefixKey& key) {
   for (uint64_t* word : {&key.high, &key.low}) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + 16, *word, 16);

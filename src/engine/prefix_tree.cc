@@ -18,6 +18,14 @@ size_t common(const int32_t* a, size_t a_count, std::span<const int32_t> b) {
 
 }  // namespace
 
+std::string hex(const PrefixKey& key) {
+  std::string text;
+  for (const uint64_t word : {key.high, key.low}) {
+    for (int shift = 60; shift >= 0; shift -= 4) text += "0123456789abcdef"[word >> shift & 15];
+  }
+  return text;
+}
+
 PrefixKey key_of(const PrefixKey& parent, std::span<const int32_t> tokens) {
   HEDGE_CHECK(tokens.size() <= kKvBlock);
   struct {

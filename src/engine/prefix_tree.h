@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include "model/kv_pool.h"
 
@@ -31,6 +32,8 @@ struct PrefixKey {
   bool operator==(const PrefixKey&) const = default;
 };
 PrefixKey key_of(const PrefixKey& parent, std::span<const int32_t> tokens);
+// 32 digits.
+std::string hex(const PrefixKey& key);
 
 // What the disk tier knows of a node: a state, and above it a generation that changes when the node does.
 enum class SaveState : uint32_t { kUnsaved, kQueued, kWriting, kSaved };

@@ -4,12 +4,12 @@
 #include <cctype>
 #include <initializer_list>
 
+#include "base/ascii.h"
+
 namespace hedge::route {
 namespace {
 
 bool is_space(unsigned char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
-bool is_digit(unsigned char c) { return c >= '0' && c <= '9'; }
-bool is_alnum(unsigned char c) { return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 // Whether `word` is a JSON number or literal, or the beginning of one.
 bool word_begins(std::string_view word) {
@@ -18,7 +18,7 @@ bool word_begins(std::string_view word) {
   // -? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?
   enum { kStart, kSign, kZero, kInteger, kPoint, kFraction, kE, kESign, kExponent } state = kStart;
   for (const char c : word) {
-    const bool digit = is_digit(static_cast<unsigned char>(c));
+    const bool digit = is_digit(c);
     const bool e = c == 'e' || c == 'E';
     if (state == kStart && c == '-') {
       state = kSign;
@@ -43,8 +43,7 @@ bool word_begins(std::string_view word) {
 }
 
 bool word_complete(std::string_view word) {
-  return word == "true" || word == "false" || word == "null" ||
-         (word_begins(word) && is_digit(static_cast<unsigned char>(word.back())));
+  return word == "true" || word == "false" || word == "null" || (word_begins(word) && is_digit(word.back()));
 }
 
 }  // namespace
@@ -159,7 +158,7 @@ bool FormWatch::form_begins(unsigned char c) {
   }
   if (line_bytes_ == 0 && is_space(c)) return false;
   ++line_bytes_;
-  if (is_digit(c) && (line_bytes_ == 1 || digits_)) {
+  if (is_digit(static_cast<char>(c)) && (line_bytes_ == 1 || digits_)) {
     digits_ = true;
     return false;
   }
@@ -211,7 +210,7 @@ bool FormWatch::json(unsigned char c) {
       return form_ == Form::kJson && bytes_ <= kPreambleMax;
     case State::kFence:  // the language's name, to the end of the line
       if (c == '\n') state_ = State::kValue;
-      return c == '\n' || is_space(c) || is_alnum(c);
+      return c == '\n' || is_space(c) || is_alnum(static_cast<char>(c));
     case State::kValue:
       if (is_space(c)) return true;
       if (c == ']' && may_close_ && depth_ > 0) {
@@ -263,9 +262,9 @@ bool FormWatch::json(unsigned char c) {
       return std::string_view("\"\\/bfnrtu").find(static_cast<char>(c)) != std::string_view::npos;
     case State::kHex:
       if (++hex_ == 4) state_ = State::kString;
-      return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+      return is_hex(static_cast<char>(c));
     case State::kWord:
-      if (is_alnum(c) || c == '+' || c == '-' || c == '.') {
+      if (is_alnum(static_cast<char>(c)) || c == '+' || c == '-' || c == '.') {
         // A number may have any length; nobody needs more than this of it.
         if (word_.size() < 64) word_.push_back(static_cast<char>(c));
         return word_begins(word_);

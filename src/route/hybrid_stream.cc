@@ -344,12 +344,8 @@ void HybridStream::on_failure(Error error) {
     case Phase::kUpstream:
       because("upstream.failed", error.to_text());
       upstream_failed_ = true;
-      if (plan_.upstream_only) {
-        core_->count([](Counters& counters) { ++counters.upstream_failed; });
-        fail(only_upstream(error.to_text()));
-        return;
-      }
       core_->count([](Counters& counters) { ++counters.upstream_failed; });
+      if (plan_.upstream_only) return fail(only_upstream(error.to_text()));
       resume_local();
       return;
     case Phase::kLocalHeld:

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/ascii.h"
 #include "base/lines.h"
 
 namespace hedge::route {
@@ -29,8 +30,6 @@ constexpr SignalName kSignals[] = {{Signal::kThumbsUp, "thumbs_up"},
                                    {Signal::kRegenerate, "regenerate"},
                                    {Signal::kEdit, "edit"},
                                    {Signal::kEscalate, "escalate"}};
-
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 size_t form_of(std::string_view text) {
   for (const std::string_view mark : {"```", "();", "){", ") {", "def ", "#include", "=>", "</"}) {

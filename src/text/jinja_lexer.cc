@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 
+#include "base/ascii.h"
 #include "base/utf8.h"
 #include "text/jinja_strings.h"
 
@@ -11,8 +12,7 @@ namespace hedge::text::jinja {
 
 namespace {
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_name_start(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
+bool is_name_start(char c) { return hedge::is_alpha(c) || c == '_'; }
 bool is_name_char(char c) { return is_name_start(c) || is_digit(c); }
 
 // Longest first, so that "**" is not two "*".

@@ -180,13 +180,9 @@ void time_decision(const Explained& e, const route::Policy& policy, int repeat) 
 }
 
 int run_explain(const Options& options) {
-  Settings settings;
-  if (!options.config_path.empty()) {
-    if (const Status read = apply_config_file(options.config_path, settings); !read.ok())
-      return fail(read.error()), kExitUsage;
-  }
-  if (const Status valid = check_policy(settings); !valid.ok()) return fail(valid.error()), kExitUsage;
-  if (!options.data_dir.empty()) settings.data_dir = options.data_dir;
+  const auto given = policy_from(options.config_path, options.data_dir);
+  if (!given.ok()) return fail(given.error()), kExitUsage;
+  const Settings& settings = *given;
   if (!options.tenant.empty() && route::find_tenant(settings.policy, options.tenant) == nullptr) {
     return fail(make_error(ErrorCode::kInvalidArgument,
                            fmt::format("--tenant: there is no [tenants.{}]{}", printable(options.tenant),

@@ -6,7 +6,7 @@
 #include "cli/commands/route.h"
 #include "cli/config/config.h"
 #include "cli/learned_file.h"
-#include "cli/models/store.h"
+#include "cli/session_store.h"
 #include "cli/terminal.h"
 #include "os/file.h"
 
@@ -28,13 +28,8 @@ Votes come from POST /v1/hedge/decisions/ID/feedback and from requests that ask 
 begun. Kept are a sum and a count per kind of prompt, no text. A running server sees a wipe within a second.)";
 
 Result<Settings> settings_of(const Options& options) {
-  Settings settings;
-  if (!options.config_path.empty()) HEDGE_TRY(apply_config_file(options.config_path, settings));
-  if (!options.data_dir.empty()) settings.data_dir = options.data_dir;
-  if (settings.data_dir.empty()) {
-    HEDGE_TRY_SET(const ModelStore models, ModelStore::from_environment());
-    settings.data_dir = models.home();
-  }
+  HEDGE_TRY_SET(Settings settings, settings_from(options.config_path, options.data_dir));
+  HEDGE_TRY_SET(settings.data_dir, data_folder(settings));
   return settings;
 }
 

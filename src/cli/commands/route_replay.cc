@@ -83,11 +83,9 @@ void print_text(const Comparison& c) {
 }
 
 int run_replay(const Options& options) {
-  Settings settings;
-  if (const Status read = apply_config_file(options.config_path, settings); !read.ok())
-    return fail(read.error()), kExitUsage;
-  if (const Status valid = check_policy(settings); !valid.ok()) return fail(valid.error()), kExitUsage;
-  if (!options.data_dir.empty()) settings.data_dir = options.data_dir;
+  const auto given = policy_from(options.config_path, options.data_dir);
+  if (!given.ok()) return fail(given.error()), kExitUsage;
+  const Settings& settings = *given;
   const auto span_ms = parse_since(options.since);
   if (!span_ms.ok()) return fail(span_ms.error()), kExitUsage;
   const auto store = open_recorded(settings);

@@ -39,9 +39,7 @@ to carry it to another machine is your decision, Hedge itself sends it nowhere. 
 docs/sessions.md has the form of a capsule.)";
 
 Result<std::unique_ptr<session::Store>> open_store(const Options& options, bool make) {
-  Settings settings;
-  if (!options.config_path.empty()) HEDGE_TRY(apply_config_file(options.config_path, settings));
-  if (!options.data_dir.empty()) settings.data_dir = options.data_dir;
+  HEDGE_TRY_SET(const Settings settings, settings_from(options.config_path, options.data_dir));
   if (make) {
     HEDGE_TRY_SET(const std::string folder, data_folder(settings));
     HEDGE_TRY(os::make_dirs(folder));

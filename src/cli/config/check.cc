@@ -183,6 +183,12 @@ Status check_policy(const Settings& settings) {
       fmt::format("expected {}, got '{}'", fmt::join(route::strategy_names(), ", "), settings.policy.use));
 }
 
+Result<Settings> policy_from(const std::string& config_path, const std::string& data_dir) {
+  HEDGE_TRY_SET(Settings settings, settings_from(config_path, data_dir));
+  HEDGE_TRY(check_policy(settings));
+  return settings;
+}
+
 // By the address itself: "127.example.com" is a name that may lead anywhere.
 bool is_loopback(const std::string& host) {
   in_addr v4 = {};

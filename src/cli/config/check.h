@@ -13,6 +13,8 @@ bool is_loopback(const std::string& host);
 
 // That the parts of [policy] that are names are known ones.
 Status check_policy(const Settings& settings);
+// settings_from() with a policy that is right.
+Result<Settings> policy_from(const std::string& config_path, const std::string& data_dir);
 
 // Reads the server's API key from the variable or file that is named, where it was not given itself.
 Status find_api_key(Settings& settings);

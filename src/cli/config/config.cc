@@ -273,6 +273,13 @@ Status apply_config_file(const std::string& path, Settings& settings) {
   return apply_config(text, path, settings);
 }
 
+Result<Settings> settings_from(const std::string& config_path, const std::string& data_dir) {
+  Settings settings;
+  if (!config_path.empty()) HEDGE_TRY(apply_config_file(config_path, settings));
+  if (!data_dir.empty()) settings.data_dir = data_dir;
+  return settings;
+}
+
 void note_flag(Settings& settings, const void* field, const std::string& flag) {
   for (const ConfigKey& key : kKeys) {
     const void* member = std::visit([](const void* value) { return value; }, key.field(settings));

@@ -40,6 +40,9 @@ std::string upstream_section(size_t index);
 // an error that begins "WHERE:LINE: " and says what would be right.
 Status apply_config(std::string_view text, std::string_view where, Settings& settings);
 Status apply_config_file(const std::string& path, Settings& settings);
+// What a command that looks at recorded things begins with: the file's settings, where one is given, and the
+// data folder of the command line above the file's.
+Result<Settings> settings_from(const std::string& config_path, const std::string& data_dir);
 
 // Remembers that `flag` gave the value of the key whose field is `field`.
 void note_flag(Settings& settings, const void* field, const std::string& flag);
