@@ -42,8 +42,8 @@ struct Trace {
   std::vector<std::string> reasons;  // the `what` of the steps that decided
   std::vector<Segment> segments;
   std::vector<Step> steps;
-  // Prompt and completion tokens that upstreams worked on for this answer, as they reported them; counts
-  // against the budget.
+  // Prompt and completion tokens that upstreams worked on for this answer, as they reported them and as far
+  // as they count against the budget (route/budget.h).
   int64_t upstream_tokens = 0;
   int64_t upstream_nanos = 0;  // what they cost, in billionths of the prices' currency
   std::string tenant;          // whose budget they count in; empty: the device's alone

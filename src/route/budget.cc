@@ -1,5 +1,7 @@
 #include "route/budget.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -16,71 +18,123 @@ constexpr int64_t kTemplateTokensPerMessage = 16;
 // near this.
 constexpr int64_t kTemplateTokens = 64;
 
-// By subtraction: no sum can overflow. Limit 0: none.
-bool fits_under(int64_t limit, int64_t used, int64_t reserved, int64_t wanted) {
-  if (limit <= 0) return true;
-  const int64_t left = limit - std::min(used, limit);
-  return reserved <= left && wanted <= left - reserved;
+// Of amounts from elsewhere: no sum overflows, none falls.
+int64_t sum_of(int64_t a, int64_t b) {
+  const int64_t more = std::max<int64_t>(b, 0);
+  return a > INT64_MAX - more ? INT64_MAX : a + more;
 }
 
-void add(Amount& sum, Amount used) {
-  sum.tokens += std::max<int64_t>(used.tokens, 0);
-  sum.nanos += std::max<int64_t>(used.nanos, 0);
+Amount sum_of(Amount a, Amount b) { return {sum_of(a.tokens, b.tokens), sum_of(a.nanos, b.nanos)}; }
+Amount most_of(Amount a, Amount b) { return {std::max(a.tokens, b.tokens), std::max(a.nanos, b.nanos)}; }
+Amount least_of(Amount a, Amount b) { return {std::min(a.tokens, b.tokens), std::min(a.nanos, b.nanos)}; }
+// How much `a` is above `b`.
+Amount above(Amount a, Amount b) { return most_of({a.tokens - b.tokens, a.nanos - b.nanos}, {}); }
+
+// By subtraction: no sum can overflow. Limit 0: none.
+int64_t room_under(int64_t limit, int64_t used, int64_t reserved) {
+  return limit <= 0 ? INT64_MAX : limit - std::min(used, limit) - reserved;
 }
 
 }  // namespace
 
-void Budget::Reservation::settle(Amount used) {
-  if (budget_ == nullptr) return;
+Amount Budget::Reservation::settle(Amount used) {
+  if (budget_ == nullptr) return {};
   Budget& budget = *std::exchange(budget_, nullptr);
+  used = most_of(used, {});
   std::lock_guard lock(budget.mutex_);
   budget.turn_day_locked();
-  const auto settle_in = [&](Account& account) {
+  Account& device = budget.accounts_[kDevice];
+  Account& own = budget.accounts_[account_];
+  Amount room(INT64_MAX, INT64_MAX);
+  const auto release = [&](Account& account) {
     account.reserved.tokens -= amount_.tokens;
     account.reserved.nanos -= amount_.nanos;
-    add(account.used, used);
+    room = least_of(room, account.room());
   };
-  settle_in(budget.accounts_[kDevice]);
-  if (account_ != kDevice) settle_in(budget.accounts_[account_]);
+  release(device);
+  if (account_ != kDevice) release(own);
+  // What was reserved counts, whatever was seeded meanwhile.
+  const Amount counted = least_of(used, most_of(room, amount_));
+  const auto count_in = [&](Account& account) {
+    account.used = sum_of(account.used, counted);
+    account.beyond = sum_of(account.beyond, above(used, counted));
+  };
+  count_in(device);
+  if (account_ != kDevice) count_in(own);
+  // Without a limit the request carried none, and its bound was none.
+  if (budget.limited(account_)) budget.surplus_ = most_of(budget.surplus_, above(used, bound_));
+  return counted;
 }
 
 Budget::Budget(std::vector<Amount> limits, std::function<int64_t()> unix_ms)
     : unix_ms_(std::move(unix_ms)), day_(unix_ms_() / kDayMs) {
   HEDGE_CHECK(!limits.empty());
-  for (const Amount& limit : limits) accounts_.push_back(Account{limit, {}, {}});
+  for (const Amount& limit : limits) accounts_.push_back(Account{limit, {}, {}, {}});
 }
 
 void Budget::turn_day_locked() const {
   const int64_t today = unix_ms_() / kDayMs;
   if (today <= day_) return;  // a clock set back does not give the day's tokens back
   day_ = today;
-  for (const Account& account : accounts_) account.used = {};
+  for (const Account& account : accounts_) account.used = account.beyond = {};
+  surplus_ = {};
+}
+
+Amount Budget::Account::room() const {
+  return {room_under(limit.tokens, used.tokens, reserved.tokens),
+          room_under(limit.nanos, used.nanos, reserved.nanos)};
+}
+
+bool Budget::Account::fits(Amount amount) const {
+  const Amount left = room();
+  return amount.tokens <= left.tokens && amount.nanos <= left.nanos;
 }
 
 bool Budget::fits_locked(Amount amount, size_t account) const {
-  const auto fits_in = [&](const Account& held) {
-    return fits_under(held.limit.tokens, held.used.tokens, held.reserved.tokens, amount.tokens) &&
-           fits_under(held.limit.nanos, held.used.nanos, held.reserved.nanos, amount.nanos);
-  };
-  return fits_in(accounts_[kDevice]) && fits_in(accounts_[account]);
+  return accounts_[kDevice].fits(amount) && accounts_[account].fits(amount);
+}
+
+Amount Budget::with_surplus_locked(Amount bound, size_t account) const {
+  const Amount device = accounts_[kDevice].limit, own = accounts_[account].limit;
+  return {device.tokens > 0 || own.tokens > 0 ? sum_of(bound.tokens, surplus_.tokens) : bound.tokens,
+          device.nanos > 0 || own.nanos > 0 ? sum_of(bound.nanos, surplus_.nanos) : bound.nanos};
 }
 
 void Budget::seed(Amount used, size_t account) {
   std::lock_guard lock(mutex_);
   turn_day_locked();
-  add(accounts_[kDevice].used, used);
-  if (account != kDevice) add(accounts_[account].used, used);
+  Account& device = accounts_[kDevice];
+  device.used = sum_of(device.used, used);
+  Account& own = accounts_[account];
+  if (account != kDevice) own.used = sum_of(own.used, used);
 }
 
-bool Budget::fits(Amount amount, size_t account) const {
+bool Budget::fits(Amount bound, size_t account) const {
   std::lock_guard lock(mutex_);
   turn_day_locked();
-  return fits_locked(amount, account);
+  return fits_locked(with_surplus_locked(bound, account), account);
 }
 
-std::optional<Budget::Reservation> Budget::reserve(Amount amount, size_t account) {
+std::string Budget::why_not(Amount bound, size_t account) const {
   std::lock_guard lock(mutex_);
   turn_day_locked();
+  const Amount amount = with_surplus_locked(bound, account);
+  if (fits_locked(amount, account)) return {};
+  std::string text = fmt::format(
+      "up to {} tokens and {:.6f} in money do not fit in what is left of today's budget of the {}",
+      amount.tokens, static_cast<double>(amount.nanos) * 1e-9,
+      accounts_[kDevice].fits(amount) ? "tenant" : "device");
+  if (amount.tokens > bound.tokens || amount.nanos > bound.nanos) {
+    text += fmt::format("; {} tokens and {:.6f} of it since the upstream has reported more than it could use",
+                        amount.tokens - bound.tokens, static_cast<double>(amount.nanos - bound.nanos) * 1e-9);
+  }
+  return text;
+}
+
+std::optional<Budget::Reservation> Budget::reserve(Amount bound, size_t account) {
+  std::lock_guard lock(mutex_);
+  turn_day_locked();
+  const Amount amount = with_surplus_locked(bound, account);
   if (!fits_locked(amount, account)) return std::nullopt;
   const auto reserve_in = [&](Account& held) {
     held.reserved.tokens += amount.tokens;
@@ -88,13 +142,24 @@ std::optional<Budget::Reservation> Budget::reserve(Amount amount, size_t account
   };
   reserve_in(accounts_[kDevice]);
   if (account != kDevice) reserve_in(accounts_[account]);
-  return Reservation(this, account, amount);
+  return Reservation(this, account, amount, bound);
 }
 
 Amount Budget::used(size_t account) const {
   std::lock_guard lock(mutex_);
   turn_day_locked();
   return accounts_[account].used;
+}
+
+Amount Budget::beyond(size_t account) const {
+  std::lock_guard lock(mutex_);
+  turn_day_locked();
+  return accounts_[account].beyond;
+}
+
+Amount Budget::surplus() const {
+  std::lock_guard lock(mutex_);
+  return surplus_;
 }
 
 bool Budget::limited(size_t account) const {

@@ -31,6 +31,74 @@ TEST(Budget, DroppedUnsettledCountsInFull) {
   EXPECT_EQ(budget.used_today(), 30);
 }
 
+TEST(Budget, WhatIsReportedBeyondTheBoundCountsAsFarAsThereIsRoom) {
+  Budget budget({Amount(1000, 0), Amount(300, 0)}, [] { return kDayMs; });
+  auto first = budget.reserve(100, 1);
+  auto second = budget.reserve(100, 1);
+  EXPECT_EQ(first->settle(150).tokens, 150) << "100 are held for the other, 200 are free";
+  EXPECT_EQ(budget.beyond(1).tokens, 0);
+  EXPECT_EQ(budget.surplus().tokens, 50);
+  EXPECT_EQ(second->settle(5000).tokens, 150);
+  EXPECT_EQ(budget.used(1).tokens, 300);
+  EXPECT_EQ(budget.used().tokens, 300);
+  EXPECT_EQ(budget.beyond(1).tokens, 4850);
+  EXPECT_EQ(budget.beyond().tokens, 4850);
+}
+
+TEST(Budget, AnUpstreamThatReportsTooMuchIsTakenAtItsWord) {
+  int64_t now = kDayMs;
+  Budget budget({Amount(0, 0), Amount(1000, 0), Amount(0, 0)}, [&now] { return now; });
+  budget.reserve(100, 1)->settle(400);
+  EXPECT_TRUE(budget.why_not(300, 1).empty()) << "300 and 300 of 600";
+  EXPECT_NE(budget.why_not(301, 1).find("601 tokens"), std::string::npos) << budget.why_not(301, 1);
+  auto again = budget.reserve(100, 1);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->amount().tokens, 400);
+  again->settle(400);
+  EXPECT_EQ(budget.surplus().tokens, 300) << "it was foreseen";
+  EXPECT_FALSE(budget.reserve(1, 1)) << "200 are left, 301 would be held";
+  EXPECT_EQ(budget.reserve(100, 2)->amount().tokens, 100) << "who has no limit needs no more";
+  now += kDayMs;
+  EXPECT_TRUE(budget.fits(1000, 1)) << "a new day is a new chance";
+}
+
+TEST(Budget, OfWhoHasNoLimitNothingIsLearned) {
+  Budget budget({Amount(0, 0), Amount(100, 0)}, [] { return kDayMs; });
+  EXPECT_EQ(budget.reserve(10)->settle(90).tokens, 90);
+  EXPECT_EQ(budget.surplus().tokens, 0);
+  EXPECT_EQ(budget.beyond().tokens, 0);
+}
+
+// Whatever is reported, no limit is ever passed, and the sum of what counts is what is used.
+TEST(Budget, SixtyFourStreamsWithLyingUpstreamsDoNotOverspend) {
+  const std::vector<Amount> limits = {Amount(500'000, 0), Amount(200'000, 900'000)};
+  Budget budget(limits, [] { return kDayMs; });
+  std::atomic<int64_t> counted = 0;
+  std::atomic<int> over = 0;
+  std::vector<std::thread> streams;
+  for (unsigned id = 0; id < 64; ++id) {
+    streams.emplace_back([&, id] {
+      const size_t account = id % 2;
+      for (unsigned i = 0; i < 50; ++i) {
+        auto reservation = budget.reserve(Amount(500, 1000), account);
+        if (!reservation) return;
+        std::this_thread::yield();
+        const int64_t factor = 1 + (id * 7 + i * 13) % 40;
+        counted += reservation->settle(Amount(500 * factor, 1000 * factor)).tokens;
+        for (const size_t a : {size_t{0}, size_t{1}}) {
+          const Amount now = budget.used(a);
+          if (now.tokens > limits[a].tokens) ++over;
+          if (limits[a].nanos > 0 && now.nanos > limits[a].nanos) ++over;
+        }
+      }
+    });
+  }
+  for (std::thread& stream : streams) stream.join();
+  EXPECT_EQ(over, 0);
+  EXPECT_EQ(budget.used().tokens, counted);
+  EXPECT_GT(budget.surplus().tokens, 0);
+}
+
 TEST(Budget, ANewDayBeginsAtMidnightUtcAndAClockSetBackGivesNothing) {
   int64_t now = 20 * kDayMs + kDayMs - 1;
   Budget budget(100, [&now] { return now; });

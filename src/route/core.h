@@ -20,6 +20,8 @@ namespace hedge::route {
 
 // The accounts of a policy's budget: the device, then the tenants in their order.
 std::vector<Amount> limits_of(const Policy& policy);
+// The most that a request may cost upstream, when up to `losers_max` other endpoints read its prompt as well.
+Amount bound_of(const Policy& policy, int64_t prompt_tokens_max, int max_tokens, int losers_max);
 // The tenants' own classes of personal data.
 privacy::OutboundGate::Tenants classes_of(const Policy& policy);
 // Of a tenant that the policy does not know: the device's.

@@ -21,7 +21,7 @@ std::string expected_gate(const Facts& f, const Policy& p) {
   if (!f.hops_left) return "gate.hops_used";
   if (!f.upstream_can_read) return "gate.upstream_cannot_read";
   if (!f.upstream_available) return "gate.upstream_unavailable";
-  if (!f.budget_left) return "gate.budget_spent";
+  if (!f.budget_left) return "gate.over_budget";
   if (f.policy_local) return "gate.policy_local";
   if (f.bound == Bound::kUpstream) return f.bound_by_state ? "gate.provider_state" : "gate.tool_loop";
   if (f.needs_tools) return "gate.tools";

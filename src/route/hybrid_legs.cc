@@ -13,12 +13,6 @@
 
 namespace hedge::route {
 
-Amount bound_of(const Policy& policy, int64_t prompt_tokens_max, int max_tokens, int losers_max) {
-  const int answer_max = max_tokens >= 0 ? max_tokens : policy.upstream_answer_tokens_max;
-  const int64_t read_max = prompt_tokens_max * (1 + losers_max);
-  return {read_max + answer_max, cost_nanos(policy.prices, read_max, answer_max)};
-}
-
 // ---- Starting a backend
 
 // The request as it stands now: what was written is the start of the assistant's turn.
@@ -73,10 +67,12 @@ bool HybridStream::go_upstream() {
     return false;
   }
   prompt_tokens_reserved_ = prompt_tokens_max(passage.outbound->request());
-  std::optional<Budget::Reservation> reservation = core_->budget.reserve(
-      bound_of(core_->policy, prompt_tokens_reserved_, leg.max_tokens, upstream.info().losers_max), account_);
+  const Amount bound =
+      bound_of(core_->policy, prompt_tokens_reserved_, leg.max_tokens, upstream.info().losers_max);
+  std::optional<Budget::Reservation> reservation = core_->budget.reserve(bound, account_);
   if (!reservation) {
-    because("gate.budget_spent", {}, static_cast<double>(core_->budget.used(account_).tokens),
+    because("gate.over_budget", core_->budget.why_not(bound, account_),
+            static_cast<double>(core_->budget.used(account_).tokens),
             static_cast<double>(core_->budget.limit(account_).tokens));
     return false;
   }
@@ -170,12 +166,23 @@ void HybridStream::settle_upstream(const chat::Usage* reported) {
 void HybridStream::charge_upstream(int64_t prompt_tokens, int64_t completion_tokens) {
   if (!reservation_) return;
   if (inner_) prompt_tokens += inner_->losers() * prompt_tokens_reserved_;
-  const Amount cost(prompt_tokens + completion_tokens,
-                    cost_nanos(core_->policy.prices, prompt_tokens, completion_tokens));
-  trace_.upstream_tokens += cost.tokens;
-  trace_.upstream_nanos += cost.nanos;
-  reservation_->settle(cost);
+  const Amount reported(prompt_tokens + completion_tokens,
+                        cost_nanos(core_->policy.prices, prompt_tokens, completion_tokens));
+  const Amount reserved = reservation_->amount();
+  const Amount counted = reservation_->settle(reported);
   reservation_.reset();
+  trace_.upstream_tokens += counted.tokens;
+  trace_.upstream_nanos += counted.nanos;
+  if (!core_->budget.limited(account_)) return;  // the request had no limit
+  if (reported.tokens <= reserved.tokens && reported.nanos <= reserved.nanos) return;
+  const double money = 1e-9;
+  note("budget.overbilled",
+       fmt::format("{} tokens and {:.6f} in money were reported, {} and {:.6f} reserved, {} and {:.6f} count",
+                   reported.tokens, static_cast<double>(reported.nanos) * money, reserved.tokens,
+                   static_cast<double>(reserved.nanos) * money, counted.tokens,
+                   static_cast<double>(counted.nanos) * money),
+       static_cast<double>(reported.tokens), static_cast<double>(reserved.tokens));
+  core_->count([](Counters& counters) { ++counters.upstream_overbilled; });
 }
 
 // What the answer took, for the next predictions. A part that was broken off tells its beginning only.

@@ -76,8 +76,8 @@ void HybridStream::decide_first() {
   }
   if (const std::string& bound = request_.routing.bound_to; !bound.empty())
     situation.facts.bound = bound == core_->local.info().name ? Bound::kLocal : Bound::kUpstream;
-  situation.facts.budget_left = core_->budget.fits(
-      bound_of(policy, prompt_tokens_max(request_), request_.max_tokens, losers_max), account_);
+  const Amount bound = bound_of(policy, prompt_tokens_max(request_), request_.max_tokens, losers_max);
+  situation.facts.budget_left = core_->budget.fits(bound, account_);
   if (environment.device) situation.rule.device = environment.device();
   situation.gain.value = policy.gain_prior;
   if (environment.gain && finding.outcome == Privacy::kClean) situation.gain = environment.gain(request_);
@@ -96,6 +96,7 @@ void HybridStream::decide_first() {
   if (gate.is_privacy) core_->count([](Counters& counters) { ++counters.kept_private; });
   std::string detail = gate.is_privacy && !situation.facts.private_session ? finding.detail : std::string();
   if (gate.name == "gate.upstream_unavailable") detail = unavailable_reason;
+  if (gate.name == "gate.over_budget") detail = core_->budget.why_not(bound, account_);
   if (gate.effect == Effect::kOpen) {
     note(gate.name, std::move(detail));
     note_plan();
@@ -161,7 +162,7 @@ Error HybridStream::only_upstream(std::string_view why) const {
   const bool away =
       plan_.gate->effect == Effect::kGoUpstream || plan_.gate->name == "gate.upstream_unavailable";
   const ErrorCode code =
-      away || plan_.gate->name == "gate.budget_spent" ? ErrorCode::kUnavailable : ErrorCode::kUnsupported;
+      away || plan_.gate->name == "gate.over_budget" ? ErrorCode::kUnavailable : ErrorCode::kUnsupported;
   if (bound.empty()) {
     return make_error(code,
                       fmt::format("tools: only an upstream can call them, and it may not or cannot: {}", why),

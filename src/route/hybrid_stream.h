@@ -55,9 +55,6 @@ inline int tokens_in(const chat::Delta& delta) {
   return delta.tokens.empty() ? (delta.text.empty() ? 0 : 1) : static_cast<int>(delta.tokens.size());
 }
 
-// The most that a request may cost upstream, when up to `losers_max` other endpoints read its prompt as well.
-Amount bound_of(const Policy& policy, int64_t prompt_tokens_max, int max_tokens, int losers_max);
-
 class HybridStream final : public chat::Stream {
  public:
   // Decides by the gates and starts the backend that begins; an error when none can.

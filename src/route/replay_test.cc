@@ -61,7 +61,7 @@ TEST(Replay, BudgetsAreFollowedByDay) {
   chat::Trace trace = recorded("local", {"confidence.ok"});
   EXPECT_EQ(replay.decide(trace).route, "upstream");
   EXPECT_EQ(replay.decide(trace).route, "upstream");
-  EXPECT_EQ(replay.decide(trace).why, "gate.budget_spent");
+  EXPECT_EQ(replay.decide(trace).why, "gate.over_budget");
   trace.created_ms += kDayMs;
   EXPECT_EQ(replay.decide(trace).route, "upstream");
 }

@@ -41,7 +41,8 @@ class HybridRouter final : public Router {
 
   std::vector<Account> accounts() const override {
     const auto account = [&](std::string tenant, size_t index) {
-      return Account{std::move(tenant), core_->budget.used(index), core_->budget.limit(index)};
+      const Budget& budget = core_->budget;
+      return Account{std::move(tenant), budget.used(index), budget.limit(index), budget.beyond(index)};
     };
     std::vector<Account> out = {account({}, Budget::kDevice)};
     for (const Tenant& tenant : core_->policy.tenants)
@@ -74,6 +75,12 @@ privacy::OutboundGate::Tenants classes_of(const Policy& policy) {
   privacy::OutboundGate::Tenants out;
   for (const Tenant& tenant : policy.tenants) out.emplace(tenant.name, tenant.privacy);
   return out;
+}
+
+Amount bound_of(const Policy& policy, int64_t prompt_tokens_max, int max_tokens, int losers_max) {
+  const int answer_max = max_tokens >= 0 ? max_tokens : policy.upstream_answer_tokens_max;
+  const int64_t read_max = prompt_tokens_max * (1 + losers_max);
+  return {read_max + answer_max, cost_nanos(policy.prices, read_max, answer_max)};
 }
 
 size_t account_of(const Policy& policy, std::string_view tenant) {

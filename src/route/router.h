@@ -22,6 +22,7 @@ namespace hedge::route {
 struct Account {
   std::string tenant;  // empty: of the whole device
   Amount used, limit;
+  Amount beyond{};  // reported by upstreams and not in `used`: there was no room for it
 };
 
 struct Counters {
@@ -32,6 +33,7 @@ struct Counters {
   uint64_t races = 0, races_won = 0;  // local beside a silent upstream; of these, won by the local model
   uint64_t kept_private = 0;
   uint64_t sent_masked = 0;
+  uint64_t upstream_overbilled = 0;  // answers for which more was reported than was reserved
   int64_t upstream_tokens_today = 0;
   int64_t upstream_nanos_today = 0;
 };

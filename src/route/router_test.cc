@@ -842,14 +842,41 @@ TEST(Router, BudgetIsReservedSettledAndKeptAcrossARestart) {
   chat::Request request = ask();
   request.routing.route = chat::Route::kUpstream;
   // Without a limit of its own it could take 4096 tokens, which do not fit.
-  EXPECT_EQ(pair.answer(request).reasons(), "gate.budget_spent");
+  EXPECT_EQ(pair.answer(request).reasons(), "gate.over_budget");
   request.max_tokens = 100;
   Answer answer = pair.answer(request);
   EXPECT_EQ(answer.trace().upstream_tokens, 39);
   EXPECT_EQ(pair.router->counters().upstream_tokens_today, 39);
   pair.router->seed_upstream_today(900, "");
-  EXPECT_EQ(pair.answer(request).reasons(), "gate.budget_spent");
+  EXPECT_EQ(pair.answer(request).reasons(), "gate.over_budget");
   EXPECT_EQ(pair.upstream.requests().size(), 1u);
+}
+
+TEST(Router, AnUpstreamThatReportsMoreThanItCouldUseDoesNotBreakTheBudget) {
+  Policy policy;
+  policy.upstream_tokens_per_day = 1000;
+  Script upstream = upstream_words(kParis);
+  upstream.usage = {30, 0, 5000, 0, 0};
+  Pair pair(words(kParis), upstream, policy);
+  chat::Request request = ask();
+  request.routing.route = chat::Route::kUpstream;
+  request.max_tokens = 100;
+  const Answer answer = pair.answer(request);
+  EXPECT_EQ(answer.trace().upstream_tokens, 1000);
+  const chat::Step& step = answer.trace().steps.back();
+  EXPECT_EQ(step.what, "budget.overbilled");
+  EXPECT_EQ(step.value, 5030);
+  const Account device = pair.router->accounts().at(0);
+  EXPECT_EQ(device.used.tokens, 1000);
+  EXPECT_EQ(device.beyond.tokens, 4030);
+  EXPECT_EQ(pair.router->counters().upstream_overbilled, 1u);
+  EXPECT_EQ(pair.answer(request).reasons(), "gate.over_budget");
+  EXPECT_EQ(pair.upstream.requests().size(), 1u);
+
+  // Without a limit the request carried none, so that nothing was promised.
+  Pair open(words(kParis), upstream);
+  EXPECT_EQ(open.answer(request).trace().upstream_tokens, 5030);
+  EXPECT_EQ(open.router->counters().upstream_overbilled, 0u);
 }
 
 // ---- Time and cancelling
@@ -1095,7 +1122,7 @@ TEST(Race, UpstreamsThatLostAreChargedTheirPromptAndReservedFor) {
     FakeBackend unasked("cloud", with_losers(losers, false));
     unasked.set_losers_max(2);
     auto poor = Router::create(local, &unasked, policy);
-    EXPECT_EQ(drain(**poor->start(request)).reasons(), "gate.budget_spent");
+    EXPECT_EQ(drain(**poor->start(request)).reasons(), "gate.over_budget");
     EXPECT_TRUE(unasked.requests().empty());
   }
   // The local model has text first: both upstreams lose.
@@ -1213,7 +1240,7 @@ TEST(Tenants, HaveBudgetsOfTheirOwn) {
   EXPECT_EQ(answer.segments(), "cloud:6");
   EXPECT_EQ(answer.trace().tenant, "poor");
   EXPECT_EQ(answer.trace().upstream_nanos, 150'000);
-  EXPECT_EQ(pair.answer(request).reasons(), "gate.budget_spent");
+  EXPECT_EQ(pair.answer(request).reasons(), "gate.over_budget");
   request.routing.tenant = "rich";
   EXPECT_EQ(pair.answer(request).segments(), "cloud:6");
   EXPECT_EQ(pair.router->counters().upstream_nanos_today, 300'000);

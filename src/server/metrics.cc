@@ -110,6 +110,9 @@ void write_router(Writer& out, const route::Counters& router) {
               router.sent_masked);
   out.counter("hedge_router_kept_private_total", "Answers that a privacy gate kept here.",
               router.kept_private);
+  out.counter("hedge_router_upstream_overbilled_total",
+              "Answers for which the upstream reported more than its budget's reservation.",
+              router.upstream_overbilled);
   out.gauge("hedge_router_upstream_tokens_today", "Upstream tokens used on this UTC day.",
             router.upstream_tokens_today);
 }

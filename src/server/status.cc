@@ -77,6 +77,7 @@ void describe(Fields& fields, route::Counters& s) {
   fields("upstream_failed", s.upstream_failed);
   fields("resumed_local", s.resumed_local);
   fields("kept_private", s.kept_private);
+  fields("upstream_overbilled", s.upstream_overbilled);
 }
 
 template <typename Fields>
@@ -120,6 +121,8 @@ void describe(Fields& fields, BudgetStatus& s) {
   fields("tokens_max", s.tokens_max);
   fields("money", s.money);
   fields("money_max", s.money_max);
+  fields("tokens_beyond", s.tokens_beyond);
+  fields("money_beyond", s.money_beyond);
 }
 
 template <typename Fields>
@@ -276,7 +279,8 @@ StatusReport status_of(Context& context) {
     for (const route::Account& account : parts.router->accounts()) {
       out.budgets.push_back({account.tenant, account.used.tokens, account.limit.tokens,
                              static_cast<double>(account.used.nanos) * kPerNano,
-                             static_cast<double>(account.limit.nanos) * kPerNano});
+                             static_cast<double>(account.limit.nanos) * kPerNano, account.beyond.tokens,
+                             static_cast<double>(account.beyond.nanos) * kPerNano});
     }
     if (out.upstream) {
       const route::FirstTexts first = parts.router->upstream_first_texts();

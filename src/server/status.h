@@ -39,6 +39,8 @@ struct BudgetStatus {
   std::string tenant;                  // empty: the whole device
   int64_t tokens = 0, tokens_max = 0;  // of this UTC day; a limit of 0: none
   double money = 0, money_max = 0;
+  int64_t tokens_beyond = 0;  // reported by upstreams when there was no room left; not in `tokens`
+  double money_beyond = 0;
 };
 
 struct DeviceStatus {

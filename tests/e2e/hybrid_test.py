@@ -357,7 +357,7 @@ class Policies(unittest.TestCase):
         self.assertIn("race.won", steps)
 
         trace, _ = self.ask("worth", key="poor-key")
-        self.assertEqual((trace["route"], trace["reasons"]), ("local", ["gate.budget_spent"]))
+        self.assertEqual((trace["route"], trace["reasons"]), ("local", ["gate.over_budget"]))
 
         self.assertEqual(self.device.post("/v1/chat/completions", {"messages": []}).status, 401)
 

@@ -281,6 +281,7 @@ void Frame::budget(const server::BudgetStatus& b) {
   out.add(" tokens");
   if (b.money > 0 || b.money_max > 0) out.add(fmt::format(", money {}", money(b.money)));
   if (b.money_max > 0) out.add(" of " + money(b.money_max));
+  if (b.tokens_beyond > 0) out.add(fmt::format(", {} beyond", grouped(b.tokens_beyond)), Ink::kBad);
   double share = 0;
   if (b.tokens_max > 0) share = static_cast<double>(b.tokens) / static_cast<double>(b.tokens_max);
   if (b.money_max > 0) share = std::max(share, b.money / b.money_max);
