@@ -28,6 +28,10 @@ class Stream {
   // How many other endpoints have been asked for this answer so far and write no part of it: each has read
   // the prompt, and nobody will report its usage. For the consumer; at most BackendInfo::losers_max.
   virtual int losers() const { return 0; }
+
+  // Why an answer that ended without Done took its way, and what it cost; null where nobody keeps that. For
+  // the consumer, once next() has given the error.
+  virtual std::shared_ptr<const Trace> trace() const { return nullptr; }
 };
 
 // A snapshot for deciding, cheap to take from any thread.

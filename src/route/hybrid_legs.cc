@@ -377,7 +377,7 @@ void HybridStream::finish(chat::Done done) {
     core_->environment.learn(trace_.id, kind_, vote_of(Signal::kEscalate, true));
   end();
   done.usage = usage_;
-  done.trace = std::make_shared<chat::Trace>(std::move(trace_));
+  done.trace = told_;
   out_.emplace_back(std::move(done));
 }
 

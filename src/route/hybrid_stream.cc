@@ -216,6 +216,7 @@ Status HybridStream::begin() {
 void HybridStream::end() {
   phase_ = Phase::kEnded;
   close_leg(nullptr);
+  told_ = std::make_shared<const chat::Trace>(std::move(trace_));
   held_.clear();
   drop_racer();
   std::unique_ptr<chat::Stream> old;

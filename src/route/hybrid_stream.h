@@ -64,6 +64,7 @@ class HybridStream final : public chat::Stream {
   ~HybridStream() override;
   Result<chat::Event> next(Deadline deadline) override;
   void cancel() override;
+  std::shared_ptr<const chat::Trace> trace() const override { return told_; }
 
  private:
   enum class Phase : uint8_t { kLocalHeld, kLocal, kSeekWordEnd, kUpstream, kLocalResume, kEnded };
@@ -183,7 +184,8 @@ class HybridStream final : public chat::Stream {
 
   chat::Usage usage_;  // of the legs that are closed
   bool usage_has_prompt_ = false;
-  chat::Trace trace_;
+  chat::Trace trace_;                        // until the end
+  std::shared_ptr<const chat::Trace> told_;  // from then on
 
   bool race_at_once_ = false;       // the strategy: both begin together
   Deadline race_at_ = kNoDeadline;  // when the local model begins beside the upstream

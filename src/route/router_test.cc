@@ -923,6 +923,34 @@ TEST(Router, CancelFromAnotherThreadWakesTheReader) {
   }
 }
 
+TEST(Router, AnAnswerThatIsBrokenOffSaysWhatItCost) {
+  Script hanging = upstream_words(kParis);
+  hanging.hangs = true;
+  chat::Request request = ask();
+  request.routing.route = chat::Route::kUpstream;
+  for (const int events : {0, 1, 3}) {
+    Pair pair(words(kParis), hanging);
+    auto stream = pair.router->start(request).value();
+    for (int i = 0; i < events; ++i) ASSERT_TRUE(stream->next(kNoDeadline).ok());
+    EXPECT_FALSE(stream->trace()) << "it goes on";
+    stream->cancel();
+    EXPECT_FALSE(stream->next(kNoDeadline).ok());
+    const auto trace = stream->trace();
+    ASSERT_TRUE(trace);
+    EXPECT_GT(trace->upstream_tokens, 0) << events;
+    EXPECT_EQ(trace->upstream_tokens, pair.router->counters().upstream_tokens_today);
+    EXPECT_EQ(trace->reasons, std::vector<std::string>{"gate.request_upstream"});
+  }
+  // Done is ready behind what the stop filter held, but nobody takes it any more.
+  Pair pair(words(kParis), upstream_words({"Paris!"}));
+  request.stop = {"!!"};
+  auto stream = pair.router->start(request).value();
+  while (pair.upstream.running() > 0) ASSERT_TRUE(stream->next(kNoDeadline).ok());
+  stream->cancel();
+  EXPECT_FALSE(stream->next(kNoDeadline).ok());
+  EXPECT_EQ(stream->trace()->upstream_tokens, pair.router->counters().upstream_tokens_today);
+}
+
 TEST(Router, CancelAtEveryPointEndsEverything) {
   for (int point = 0; point < 14; ++point) {
     for (const bool dies : {false, true}) {

@@ -1,5 +1,6 @@
 #include "session/recorder.h"
 
+#include <algorithm>
 #include <atomic>
 #include <string>
 #include <utility>
@@ -71,6 +72,7 @@ RecordingStream::~RecordingStream() {
   if (ended_) return;
   // The client went away without a word.
   inner_->cancel();
+  (void)inner_->next(SteadyClock::now()).ok();  // its end, from where on its trace is there
   record_partial(kReasonCancelled);
 }
 
@@ -136,10 +138,22 @@ Result<chat::Event> RecordingStream::finish(chat::Done done) {
 }
 
 void RecordingStream::record_partial(std::string_view reason) {
-  if (answer_.empty()) return;
   chat::Trace trace = own_trace();
+  if (const std::shared_ptr<const chat::Trace> told = inner_->trace()) {
+    trace.reasons = told->reasons;
+    trace.steps = told->steps;
+    trace.facts = told->facts;
+    trace.path = told->path;
+    trace.upstream_tokens = told->upstream_tokens;
+    trace.upstream_nanos = told->upstream_nanos;
+  }
   trace.reasons.emplace_back(reason);
   // Best effort: there is nobody left to tell when this fails as well.
+  if (answer_.empty()) {
+    if (trace.upstream_tokens > 0)
+      (void)store_.append_decision(request_.routing.session, request_, trace).ok();
+    return;
+  }
   (void)store_.append(request_.routing.session, request_, Answer(answer_, {}, writer_), trace).ok();
 }
 
@@ -198,6 +212,12 @@ class Recorder : public chat::Backend {
 };
 
 }  // namespace
+
+bool was_broken_off(const chat::Trace& trace) {
+  return std::any_of(trace.reasons.begin(), trace.reasons.end(), [](const std::string& reason) {
+    return reason == kReasonCancelled || reason == kReasonFailed;
+  });
+}
 
 std::unique_ptr<chat::Backend> make_recorder(chat::Backend& inner, Store& store) {
   return std::make_unique<Recorder>(inner, store);

@@ -24,7 +24,7 @@ class ScriptedBackend : public chat::Backend {
     const std::lock_guard lock(mutex_);
     requests_.push_back(request);
     if (refuse_) return make_error(ErrorCode::kExhausted, "queue full");
-    return std::unique_ptr<chat::Stream>(new PlayedStream(script_(request), cancels_));
+    return std::unique_ptr<chat::Stream>(new PlayedStream(script_(request), cancels_, told_));
   }
 
   chat::Request last_request() {
@@ -33,17 +33,22 @@ class ScriptedBackend : public chat::Backend {
   }
   bool refuse_ = false;
   std::atomic<int> cancels_ = 0;
+  std::shared_ptr<const chat::Trace> told_;  // Stream::trace(), once it has ended
 
  private:
   class PlayedStream : public chat::Stream {
    public:
-    PlayedStream(Script script, std::atomic<int>& cancels) : script_(std::move(script)), cancels_(cancels) {}
+    PlayedStream(Script script, std::atomic<int>& cancels, std::shared_ptr<const chat::Trace> told)
+        : script_(std::move(script)), cancels_(cancels), told_(std::move(told)) {}
     Result<chat::Event> next(Deadline) override {
-      if (cancelled_ || script_.empty()) return make_error(ErrorCode::kCancelled, "ended");
+      ended_ = cancelled_ || script_.empty();
+      if (ended_) return make_error(ErrorCode::kCancelled, "ended");
       Result<chat::Event> event = std::move(script_.front());
       script_.pop_front();
+      ended_ = !event.ok();
       return event;
     }
+    std::shared_ptr<const chat::Trace> trace() const override { return ended_ ? told_ : nullptr; }
     void cancel() override {
       cancelled_ = true;
       ++cancels_;
@@ -53,6 +58,8 @@ class ScriptedBackend : public chat::Backend {
     Script script_;
     std::atomic<int>& cancels_;
     std::atomic<bool> cancelled_ = false;
+    bool ended_ = false;
+    const std::shared_ptr<const chat::Trace> told_;
   };
 
   const chat::BackendInfo info_{"local", "fake", 128};
@@ -294,6 +301,50 @@ TEST_F(RecorderTest, AClientThatLeavesCancelsAndKeeps) {
   EXPECT_EQ(store_->turns("t").error().code, ErrorCode::kNotFound);
 }
 
+TEST_F(RecorderTest, WhatABrokenOffAnswerCostIsKept) {
+  chat::Trace told = trace_of("hd-x");
+  told.reasons = {"gate.request_upstream"};
+  told.tenant = "office";
+  told.upstream_tokens = 100;
+  told.upstream_nanos = 7;
+  int64_t spent = 0;
+  enum class End { kLeaves, kCancels, kFails, kLeavesBeforeText, kFailsBeforeText };
+  for (const End end :
+       {End::kLeaves, End::kCancels, End::kFails, End::kLeavesBeforeText, End::kFailsBeforeText}) {
+    const bool fails = end == End::kFails || end == End::kFailsBeforeText;
+    const bool silent = end == End::kLeavesBeforeText || end == End::kFailsBeforeText;
+    ScriptedBackend inner([&](const chat::Request&) {
+      ScriptedBackend::Script script = {started("cloud")};
+      if (!silent) script.emplace_back(delta("Hel"));
+      if (fails) script.emplace_back(make_error(ErrorCode::kInternal, "broke"));
+      return script;
+    });
+    inner.told_ = std::make_shared<const chat::Trace>(told);
+    const auto recorder = make_recorder(inner, *store_);
+    chat::Request request = request_of({user("Hi")}, "s" + std::to_string(static_cast<int>(end)));
+    request.id = "hd-" + std::to_string(static_cast<int>(end));
+    request.routing.tenant = "office";
+    {
+      const auto stream = start(*recorder, request);
+      for (int i = 0; i < (silent ? 1 : 2); ++i) ASSERT_OK(stream->next(kNoDeadline));
+      if (end == End::kCancels) stream->cancel();
+      if (fails || end == End::kCancels) {
+        EXPECT_FALSE(stream->next(kNoDeadline).ok());
+      }
+    }
+    const auto trace = store_->decision(request.id);
+    ASSERT_OK(trace);
+    EXPECT_EQ(trace->reasons, (Texts{"gate.request_upstream", fails ? "failed" : "cancelled"}));
+    EXPECT_TRUE(was_broken_off(*trace));
+    EXPECT_EQ(trace->route, "upstream");
+    EXPECT_EQ(contents(*store_, request.routing.session),
+              silent ? Texts{} : (Texts{"user:Hi", "assistant:Hel"}));
+    spent += 100;
+    EXPECT_EQ(store_->upstream_spent_since(0).value().front().tenant, "office");
+    EXPECT_EQ(tokens_spent_since(*store_, 0), spent);
+  }
+}
+
 TEST_F(RecorderTest, AnEmptyAnswerIsATurnToo) {
   ScriptedBackend inner([](const chat::Request&) {
     return ScriptedBackend::Script{started("cloud"), done()};
@@ -357,6 +408,9 @@ class FailingStore : public Store {
   Status append(const std::string&, const chat::Request&, const Answer&, const chat::Trace&) override {
     if (failing_ == Call::kAppend) return refused();
     return {};
+  }
+  Status append_decision(const std::string&, const chat::Request&, const chat::Trace&) override {
+    return refused();
   }
   Result<std::string> writer_of(const std::string&, const chat::Request&, const chat::Message*) override {
     return refused();

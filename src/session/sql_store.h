@@ -26,6 +26,8 @@ class SqlStore final : public Store {
                                 const chat::Message* message) override;
   Status append(const std::string& session, const chat::Request& request, const Answer& answer,
                 const chat::Trace& trace) override;
+  Status append_decision(const std::string& session, const chat::Request& request,
+                         const chat::Trace& trace) override;
   Result<std::vector<Turn>> turns(const std::string& session) override;
   Result<SessionHead> head(const std::string& session) override;
   Result<Session> load(const std::string& session) override;
@@ -70,6 +72,9 @@ class SqlStore final : public Store {
   Result<bool> was_just_asked(Connection& db, std::span<const chat::Message> question,
                               const std::string& session);
   Status add_turn(Connection& db, const std::string& session, int64_t seq, const Turn& turn);
+  // With its session. False: it was there already.
+  Result<bool> add_new_decision(Connection& db, const std::string& session, const chat::Request& request,
+                                const chat::Trace& trace, int64_t now_ms);
   Status add_decision(Connection& db, const std::string& session, const chat::Trace& trace,
                       int64_t created_ms);
   Status add_history(Connection& db, const std::string& session, const std::string& hash);

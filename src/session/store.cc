@@ -45,6 +45,12 @@ std::span<const chat::Message> after_last_answer(std::span<const chat::Message> 
   return messages.subspan(begin);
 }
 
+Status check_ids(const std::string& session, const chat::Trace& trace) {
+  HEDGE_TRY(check_session_id(session));
+  if (!trace.id.empty()) return {};
+  return make_error(ErrorCode::kInvalidArgument, "expected a decision id, got none");
+}
+
 // A shorter message ("Yes.", "Go on") says nothing of the conversation it is from.
 constexpr size_t kTellingBytesMin = 12;
 
@@ -185,8 +191,7 @@ Result<std::string> SqlStore::writer_in(Connection& db, const std::string& sessi
 
 Status SqlStore::append(const std::string& session, const chat::Request& request, const Answer& answer,
                         const chat::Trace& trace) {
-  HEDGE_TRY(check_session_id(session));
-  if (trace.id.empty()) return make_error(ErrorCode::kInvalidArgument, "expected a decision id, got none");
+  HEDGE_TRY(check_ids(session, trace));
   Turn turn;
   turn.message = {chat::Role::kAssistant, request.assistant_prefix + answer.text, ""};
   turn.message.tool_calls = answer.tool_calls;
@@ -206,17 +211,8 @@ Status SqlStore::append_on(Connection& db, const std::string& session, const cha
   const int64_t now_ms = answer.created_ms;
   const std::vector<chat::Message> messages = messages_of(request);
   HEDGE_TRY_SET(Transaction transaction, Transaction::begin(db));
-  HEDGE_TRY(add_session(db, session, request.routing.tenant, request.routing.private_session, now_ms));
-  {
-    HEDGE_TRY_SET(Statement find, db.prepare("SELECT session FROM decisions WHERE id = ?"));
-    find.bind(1, trace.id);
-    HEDGE_TRY_SET(const bool found, find.step());
-    if (found && find.text(0) == session) return {};
-    if (found) {
-      return make_error(ErrorCode::kInvalidArgument, "decision " + trace.id + " belongs to another session");
-    }
-  }
-  HEDGE_TRY(add_decision(db, session, trace, trace.created_ms > 0 ? trace.created_ms : now_ms));
+  HEDGE_TRY_SET(const bool is_new, add_new_decision(db, session, request, trace, now_ms));
+  if (!is_new) return {};
 
   HEDGE_TRY_SET(int64_t seq, turn_count(db, session));
   HEDGE_TRY_SET(const std::optional<size_t> known, known_messages(db, messages, session));
@@ -240,6 +236,33 @@ Status SqlStore::append_on(Connection& db, const std::string& session, const cha
     HEDGE_TRY(add_history(db, session, extend_history(hash, answer.message)));
   }
   return transaction.commit();
+}
+
+Status SqlStore::append_decision(const std::string& session, const chat::Request& request,
+                                 const chat::Trace& trace) {
+  HEDGE_TRY(check_ids(session, trace));
+  return on(*writer_, [&](Connection& db) -> Status {
+    HEDGE_TRY_SET(Transaction transaction, Transaction::begin(db));
+    HEDGE_TRY_SET(const bool is_new, add_new_decision(db, session, request, trace, unix_time_ms()));
+    return is_new ? transaction.commit() : Status();
+  });
+}
+
+Result<bool> SqlStore::add_new_decision(Connection& db, const std::string& session,
+                                        const chat::Request& request, const chat::Trace& trace,
+                                        int64_t now_ms) {
+  HEDGE_TRY(add_session(db, session, request.routing.tenant, request.routing.private_session, now_ms));
+  {
+    HEDGE_TRY_SET(Statement find, db.prepare("SELECT session FROM decisions WHERE id = ?"));
+    find.bind(1, trace.id);
+    HEDGE_TRY_SET(const bool found, find.step());
+    if (found && find.text(0) == session) return false;
+    if (found) {
+      return make_error(ErrorCode::kInvalidArgument, "decision " + trace.id + " belongs to another session");
+    }
+  }
+  HEDGE_TRY(add_decision(db, session, trace, trace.created_ms > 0 ? trace.created_ms : now_ms));
+  return true;
 }
 
 Status SqlStore::add_session(Connection& db, const std::string& session, const std::string& tenant,

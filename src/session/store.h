@@ -127,6 +127,9 @@ class Store {
   // or belongs to another session; kIo when the disk is full.
   virtual Status append(const std::string& session, const chat::Request& request, const Answer& answer,
                         const chat::Trace& trace) = 0;
+  // The decision alone: of an answer that nobody has seen anything of, but that was paid for.
+  virtual Status append_decision(const std::string& session, const chat::Request& request,
+                                 const chat::Trace& trace) = 0;
 
   virtual Result<std::vector<Turn>> turns(const std::string& session) = 0;  // kNotFound
   virtual Result<SessionHead> head(const std::string& session) = 0;         // kNotFound

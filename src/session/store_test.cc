@@ -285,6 +285,18 @@ TEST_P(StoreTest, UpstreamTokensAreCountedSinceATime) {
   EXPECT_EQ(tokens_spent_since(*store_, 3001), 0);
 }
 
+TEST_P(StoreTest, ADecisionWithoutTurnsCountsOnceAndIsReadBack) {
+  chat::Trace trace = trace_of("hd-1");
+  trace.upstream_tokens = 40;
+  for (int i = 0; i < 2; ++i) ASSERT_OK(store_->append_decision("s", request_of({user("q")}), trace));
+  EXPECT_EQ(tokens_spent_since(*store_, 0), 40);
+  EXPECT_TRUE(store_->turns("s").value().empty());
+  EXPECT_EQ(store_->head("s").value().used.tokens, 40);
+  EXPECT_EQ(store_->decision("hd-1").value().session, "s");
+  EXPECT_FALSE(store_->append_decision("other", request_of({user("q")}), trace).ok());
+  EXPECT_FALSE(store_->append_decision("s", request_of({user("q")}), trace_of("")).ok());
+}
+
 TEST_P(StoreTest, SpendingIsKnownByTenantAndTracesComeInOrder) {
   for (int i = 0; i < 4; ++i) {
     chat::Trace trace = trace_of("hd-" + std::to_string(i));

@@ -41,12 +41,6 @@ size_t route_of(const chat::Trace& trace) {
   return found == kRouteNames.end() ? 0 : static_cast<size_t>(found - kRouteNames.begin());
 }
 
-bool was_broken_off(const chat::Trace& trace) {
-  return std::any_of(trace.reasons.begin(), trace.reasons.end(), [](const std::string& reason) {
-    return reason == session::kReasonCancelled || reason == session::kReasonFailed;
-  });
-}
-
 // Wilson (1927): the shares that a test at the 5 % level does not reject.
 double wilson(const Share& share, double side) {
   if (share.count == 0) return side < 0 ? 0 : 1;
@@ -163,7 +157,7 @@ void Tally::add(const chat::Trace& trace) {
   if (spend.by_tenant.size() <= tenant) spend.by_tenant.resize(tenant + 1);
   const Spend cost{1, trace.upstream_tokens, trace.upstream_nanos};
   spend.by_tenant[tenant] += cost;
-  if (was_broken_off(trace)) {
+  if (session::was_broken_off(trace)) {
     ++broken_off_;
     return;
   }
