@@ -9,6 +9,7 @@
 #include "privacy/unmask_stream.h"
 #include "route/hybrid_stream.h"
 #include "route/learned.h"
+#include "route/situation.h"
 #include "route/word_end.h"
 
 namespace hedge::route {
@@ -173,6 +174,8 @@ void HybridStream::charge_upstream(int64_t prompt_tokens, int64_t completion_tok
   reservation_.reset();
   trace_.upstream_tokens += counted.tokens;
   trace_.upstream_nanos += counted.nanos;
+  const auto prompts = static_cast<double>(std::min(prompt_tokens, counted.tokens));
+  if (prompts > 0) trace_.facts.push_back({kUpstreamPromptFact, {}, prompts, false});
   if (!core_->budget.limited(account_)) return;  // the request had no limit
   if (reported.tokens <= reserved.tokens && reported.nanos <= reserved.nanos) return;
   const double money = 1e-9;

@@ -37,8 +37,9 @@ std::string_view route_of(const Plan& plan, const chat::Trace& trace) {
 }  // namespace
 
 int64_t recorded_nanos(const chat::Trace& trace, const Prices& prices) {
-  const auto prompt_tokens = static_cast<int64_t>(std::clamp(number_of(trace, "prompt_tokens", 0), 0.0, 1e9));
-  const int64_t in = std::min(prompt_tokens, trace.upstream_tokens);
+  // An older program recorded its own estimate alone.
+  const double known = number_of(trace, kUpstreamPromptFact, number_of(trace, "prompt_tokens", 0));
+  const int64_t in = std::min(static_cast<int64_t>(std::clamp(known, 0.0, 1e9)), trace.upstream_tokens);
   return cost_nanos(prices, in, trace.upstream_tokens - in);
 }
 

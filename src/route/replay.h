@@ -26,7 +26,8 @@ struct Replayed {
   double predicted_ms = 0;
 };
 
-// What the upstream's tokens of a recorded answer cost at these prices.
+// What the upstream's tokens of a recorded answer cost at these prices; at those of its time it is
+// Trace::upstream_nanos.
 int64_t recorded_nanos(const chat::Trace& trace, const Prices& prices);
 
 class Replay {

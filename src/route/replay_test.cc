@@ -53,6 +53,17 @@ TEST(Replay, AnotherPolicyChangesRouteAndCost) {
   EXPECT_EQ(Replay(policy).decide(recorded("upstream", {"policy.upstream_first"}, 90)).route, "local");
 }
 
+TEST(Replay, TheRecordedMoneyIsWhatTheRouterNoted) {
+  Prices prices;
+  prices.upstream_in = 1;
+  prices.upstream_out = 4;
+  chat::Trace trace = recorded("upstream", {"forced"}, 190);
+  trace.upstream_nanos = cost_nanos(prices, 140, 50);  // the endpoint's template is longer than the estimate
+  EXPECT_GT(recorded_nanos(trace, prices), trace.upstream_nanos) << "an older program's: the estimate is 100";
+  trace.facts.push_back({kUpstreamPromptFact, "", 140, false});
+  EXPECT_EQ(recorded_nanos(trace, prices), trace.upstream_nanos);
+}
+
 TEST(Replay, BudgetsAreFollowedByDay) {
   Policy policy;
   policy.use = "upstream-first";

@@ -14,6 +14,7 @@
 #include "route/fake_backend.h"
 #include "route/learned.h"
 #include "route/prompt_score.h"
+#include "route/situation.h"
 
 namespace hedge::route {
 namespace {
@@ -1268,6 +1269,10 @@ TEST(Tenants, HaveBudgetsOfTheirOwn) {
   EXPECT_EQ(answer.segments(), "cloud:6");
   EXPECT_EQ(answer.trace().tenant, "poor");
   EXPECT_EQ(answer.trace().upstream_nanos, 150'000);
+  const chat::Fact& prompts =
+      *std::find_if(answer.trace().facts.begin(), answer.trace().facts.end(),
+                    [](const chat::Fact& fact) { return fact.name == kUpstreamPromptFact; });
+  EXPECT_EQ(prompts.number, 100);
   EXPECT_EQ(pair.answer(request).reasons(), "gate.over_budget");
   request.routing.tenant = "rich";
   EXPECT_EQ(pair.answer(request).segments(), "cloud:6");

@@ -19,6 +19,10 @@ Situation situation_of(const chat::Request& request, Privacy privacy);
 // Facts of the backends and budgets as they were; no text of the request but its model's name and its tags.
 std::vector<chat::Fact> facts_of(const Situation& situation);
 
+// A fact that is known after the answer: of Trace::upstream_tokens, those of prompts. They have another
+// price.
+inline constexpr const char* kUpstreamPromptFact = "upstream_prompt_tokens";
+
 // A situation that owns its texts.
 struct RecordedSituation {
   Situation situation;  // its views point into the rest

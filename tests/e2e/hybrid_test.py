@@ -305,10 +305,13 @@ upstream_tokens_per_day = 1
 
 
 class Policies(unittest.TestCase):
+    paid = 0.0
+
     @classmethod
     def setUpClass(cls):
         cls.upstream, cls.relay, cls.device = start_pair(
-            tail=POLICIES, environment={"OFFICE_KEY": "office-key", "POOR_KEY": "poor-key"})
+            more="price_in = 1.0\nprice_out = 4.0", tail=POLICIES,
+            environment={"OFFICE_KEY": "office-key", "POOR_KEY": "poor-key"})
 
     @classmethod
     def tearDownClass(cls):
@@ -323,6 +326,7 @@ class Policies(unittest.TestCase):
         self.assertEqual(answer.status, 200, answer.body)
         trace = self.device.get("/v1/hedge/decisions/" + answer.json["hedge"]["id"],
                                 {"Authorization": f"Bearer {key}"}).json
+        self.paid += trace["upstream_cost"]
         return trace, {step["what"]: step for step in trace["steps"]}
 
     def test_rules_strategies_and_tenants(self):
@@ -369,6 +373,8 @@ class Policies(unittest.TestCase):
             self.assertEqual(status, 0, err)
             replay = json.loads(out)
             self.assertEqual(replay["decisions"], 5)
+            self.assertAlmostEqual(replay["recorded"]["money"] + replay["left_out_money"], self.paid, places=9)
+            self.assertGreater(self.paid, 0)
             self.assertEqual(replay["replayed"]["local"], 5)
             self.assertEqual(replay["replayed"]["tokens"], 0)
             self.assertGreaterEqual(replay["changed"], 1)

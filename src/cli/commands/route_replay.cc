@@ -14,6 +14,7 @@
 #include "cli/session_store.h"
 #include "cli/terminal.h"
 #include "route/replay.h"
+#include "session/recorder.h"
 
 namespace hedge::cli {
 namespace {
@@ -34,9 +35,9 @@ Examples:
   hedge route replay --config other.toml --since 7d --list
 
 Only what was recorded is used: where an answer went upstream at once, nobody knows whether the local model would have been
-unsure, so under a policy that begins here it counts as local; a race goes to the side predicted sooner. The money is that of
-the prices in FILE, for both columns. Decisions of a program that recorded no facts, and answers that were broken off, are
-left out and counted.)";
+unsure, so under a policy that begins here it counts as local; a race goes to the side predicted sooner. The recorded money
+is what the decisions have on record, at the prices of their time; the replayed one is at the prices in FILE. Decisions of a
+program that recorded no facts, and answers that were broken off, are left out; their number and cost are told.)";
 
 // Routes and their cost, on one side of the comparison.
 struct Side {
@@ -56,19 +57,22 @@ struct Side {
 
 struct Comparison {
   Side before, after;
-  int64_t decisions = 0, changed = 0, left_out = 0;
+  int64_t decisions = 0, changed = 0;
+  int64_t left_out = 0, left_out_tokens = 0, left_out_nanos = 0;
   std::map<std::string, int64_t> changes;  // by "local -> upstream (policy.upstream_first)"
 };
+
+double money(int64_t nanos) { return static_cast<double>(nanos) * 1e-9; }
 
 json to_json(const Side& side) {
   return {{"local", side.local},   {"upstream", side.upstream},
           {"mixed", side.mixed},   {"share_upstream", side.share_upstream()},
-          {"tokens", side.tokens}, {"money", static_cast<double>(side.nanos) * 1e-9}};
+          {"tokens", side.tokens}, {"money", money(side.nanos)}};
 }
 
 void print_side(const char* name, const Side& side) {
   fmt::print("{:<12} {:>8} {:>9} {:>7} {:>9.1f} % {:>12} {:>12.6f}\n", name, side.local, side.upstream,
-             side.mixed, 100 * side.share_upstream(), side.tokens, static_cast<double>(side.nanos) * 1e-9);
+             side.mixed, 100 * side.share_upstream(), side.tokens, money(side.nanos));
 }
 
 void print_text(const Comparison& c) {
@@ -77,8 +81,11 @@ void print_text(const Comparison& c) {
   print_side("recorded", c.before);
   print_side("replayed", c.after);
   fmt::print("{} of {} decisions would change", c.changed, c.decisions);
-  if (c.left_out > 0) fmt::print("; {} more have no facts on record", c.left_out);
   fmt::print("\n");
+  if (c.left_out > 0) {
+    fmt::print("left out: {} that were broken off or have no facts on record, {} tokens, {:.6f} in money\n",
+               c.left_out, c.left_out_tokens, money(c.left_out_nanos));
+  }
   for (const auto& [change, count] : c.changes) fmt::print("{:>8}  {}\n", count, change);
 }
 
@@ -99,14 +106,16 @@ int run_replay(const Options& options) {
   route::Replay replay(settings.policy);
   const auto passed_over =
       (*store)->for_each_decision(unix_time_ms() - *span_ms, [&](const chat::Trace& trace) {
-        const route::Replayed again = replay.decide(trace);
+        route::Replayed again;
+        if (!session::was_broken_off(trace)) again = replay.decide(trace);
         if (!again.has_facts) {
           ++all.left_out;
+          all.left_out_tokens += trace.upstream_tokens;
+          all.left_out_nanos += trace.upstream_nanos;
           return true;
         }
         ++all.decisions;
-        all.before.add(trace.route, trace.upstream_tokens,
-                       route::recorded_nanos(trace, settings.policy.prices));
+        all.before.add(trace.route, trace.upstream_tokens, trace.upstream_nanos);
         all.after.add(again.route, again.tokens, again.nanos);
         if (again.route == trace.route) return true;
         ++all.changed;
@@ -126,6 +135,7 @@ int run_replay(const Options& options) {
     fmt::print("{}\n", json{{"decisions", all.decisions},
                             {"changed", all.changed},
                             {"left_out", all.left_out},
+                            {"left_out_money", money(all.left_out_nanos)},
                             {"recorded", to_json(all.before)},
                             {"replayed", to_json(all.after)},
                             {"changes", std::move(changes)}}
