@@ -462,9 +462,12 @@ TEST(StatusJson, ComesBackAsItWasAndRefusesWhatItIsNot) {
   EXPECT_FALSE(back->upstream.has_value());
   EXPECT_EQ(back->device.on_battery, false);
   EXPECT_FALSE(back->device.temperature_c.has_value());
-  EXPECT_TRUE(parse_status("{}").ok());
-  for (const char* wrong : {"", "[]", "3", R"({"model": 3})", R"({"running": [1]})", R"({"http": []})",
-                            R"({"budgets": {"tenant": ""}})", R"({"upstream": {"available": 1}})"})
+  EXPECT_TRUE(parse_status(R"({"version": "1", "http": {}, "engine": {}})").ok());
+  for (const char* wrong :
+       {"", "[]", "3", "<html></html>", "{}", R"({"status": "ok"})", R"({"version": "1"})",
+        R"({"version": "1", "http": {}, "engine": {}, "slots": "4"})", R"({"model": 3})",
+        R"({"running": [1]})", R"({"http": []})", R"({"budgets": {"tenant": ""}})",
+        R"({"upstream": {"available": 1}})"})
     EXPECT_FALSE(parse_status(wrong).ok()) << wrong;
 }
 

@@ -307,6 +307,11 @@ Result<StatusReport> parse_status(std::string_view text) {
   describe(reader, out);
   if (!reader.wrong().empty())
     return make_error(ErrorCode::kCorrupt, "a server's status: wrong type: " + reader.wrong());
+  for (const char* field : {"version", "http", "engine"}) {
+    if (!json.contains(field))
+      return make_error(ErrorCode::kCorrupt,
+                        std::string("a server's status: expected a field \"") + field + "\", got none");
+  }
   return out;
 }
 

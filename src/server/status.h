@@ -67,7 +67,8 @@ struct StatusReport {
 
 StatusReport status_of(Context& context);
 std::string status_json(const StatusReport& report);
-// Absent fields keep their defaults. kCorrupt: no such object, or a field of another type.
+// Absent fields keep their defaults, but for those by which a Hedge is known: version, http and engine.
+// kCorrupt: no such object, or a field of another type.
 Result<StatusReport> parse_status(std::string_view json);
 
 }  // namespace hedge::server

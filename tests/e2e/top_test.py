@@ -3,6 +3,7 @@ was however it ends."""
 
 import contextlib
 import fcntl
+import http.server
 import os
 import pty
 import re
@@ -125,6 +126,33 @@ class Top(unittest.TestCase):
             self.assertEqual((status, out), (1, ""), err)
             self.assertIn(said, err)
         self.assertEqual(self.once("--interval", "0")[0], 2)
+
+    def test_another_server_is_named_as_such(self):
+        said_by = {}
+
+        class Other(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                status, body = (200, b"{}") if self.path == "/health" else said_by["answer"]
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            try:
+                for answer, said in (((404, b"not here"), "it is no Hedge"), ((200, b"<html></html>"), "not as a Hedge does"),
+                                     ((200, b'{"status":"ok"}'), "not as a Hedge does"), ((500, b""), "status 500")):
+                    said_by["answer"] = answer
+                    for form in ("--once", "--json"):
+                        status, out, err, _ = harness.run("top", form, "--url", f"http://127.0.0.1:{server.server_port}")
+                        self.assertEqual((status, out), (1, ""), err)
+                        self.assertIn(said, err)
+            finally:
+                server.shutdown()
 
     def test_live(self):
         terminal = self.terminal()

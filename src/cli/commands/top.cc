@@ -96,7 +96,12 @@ Result<server::StatusReport> ask(HttpGet& http, const Target& target, std::strin
   if (reply.status != 200)
     return make_error(ErrorCode::kUnavailable,
                       fmt::format("{} answered with status {}", target.url, reply.status));
-  HEDGE_TRY_SET(server::StatusReport report, server::parse_status(reply.body));
+  auto report = server::parse_status(reply.body);
+  if (!report.ok()) {
+    return make_error(report.error().code,
+                      fmt::format("{} answers /v1/hedge/status, but not as a Hedge does ({})", target.url,
+                                  report.error().detail));
+  }
   if (raw != nullptr) *raw = std::move(reply.body);
   return report;
 }
