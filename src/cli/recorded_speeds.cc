@@ -30,9 +30,9 @@ Result<int64_t> parse_since(const std::string& text) {
 }
 
 Result<std::optional<route::Speeds>> recorded_speeds(const Settings& settings) {
-  HEDGE_TRY_SET(const std::unique_ptr<session::Store> store, open_recorded(settings));
   std::optional<route::Speeds> found;
-  if (store == nullptr) return found;
+  if (!find_recorded(settings).ok()) return found;
+  HEDGE_TRY_SET(const std::unique_ptr<session::Store> store, open_recorded(settings));
   HEDGE_TRY_SET([[maybe_unused]] const int64_t passed_over,
                 store->for_each_decision(unix_time_ms() - kWeekMs, [&](const chat::Trace& trace) {
                   route::RecordedSituation recorded;

@@ -1,5 +1,7 @@
 #include "cli/session_store.h"
 
+#include <fmt/format.h>
+
 #include "cli/models/store.h"
 #include "cli/terminal.h"
 #include "os/file.h"
@@ -26,14 +28,26 @@ std::string printable_address(const std::string& address) {
   return printable(out);
 }
 
-Result<std::unique_ptr<session::Store>> open_recorded(const Settings& settings) {
+Status find_recorded(const Settings& settings) {
   HEDGE_TRY_SET(const std::string folder, data_folder(settings));
   const std::string address = store_address(settings, folder);
-  const bool is_file = address.find("://") == std::string::npos;
   constexpr std::string_view kSqlite = "sqlite:";
   const std::string path = address.starts_with(kSqlite) ? address.substr(kSqlite.size()) : address;
-  if (is_file && !os::file_exists(path)) return std::unique_ptr<session::Store>();
-  return session::Store::open(address);
+  if (address.find("://") != std::string::npos || os::file_exists(path)) return {};
+  const bool in_folder = settings.session_store.empty();
+  const std::string got = in_folder && !os::file_exists(folder)
+                              ? fmt::format("there is no folder '{}'", printable(folder))
+                              : fmt::format("there is no file '{}'", printable(path));
+  return make_error(
+      ErrorCode::kNotFound,
+      fmt::format("expected {}: {}; `hedge serve` makes it, --data-dir or --config says where",
+                  in_folder ? "a data folder with a session database" : "a session database", got));
+}
+
+Result<std::unique_ptr<session::Store>> open_recorded(const Settings& settings) {
+  HEDGE_TRY(find_recorded(settings));
+  HEDGE_TRY_SET(const std::string folder, data_folder(settings));
+  return session::Store::open(store_address(settings, folder));
 }
 
 }  // namespace hedge::cli

@@ -17,7 +17,9 @@ Result<std::string> data_folder(const Settings& settings);
 std::string store_address(const Settings& settings, const std::string& data_folder);
 // The same for messages and logs: without a password.
 std::string printable_address(const std::string& address);
-// The store, or null where its file was never made.
+// kNotFound, and where it was looked for, when the store is a file that was never made.
+Status find_recorded(const Settings& settings);
+// The store, which is not made here; the error of find_recorded().
 Result<std::unique_ptr<session::Store>> open_recorded(const Settings& settings);
 
 }  // namespace hedge::cli

@@ -100,16 +100,16 @@ class Report(unittest.TestCase):
             file.write('{"id": "hd-1"}\n')
         self.assertIn("broken.jsonl:1:", self.report("--labels", self.path("broken.jsonl"), status=1))
 
-    def test_an_empty_log_says_how_to_fill_it(self):
+    def test_a_folder_without_a_database_is_an_error(self):
         with tempfile.TemporaryDirectory() as empty:
-            page = os.path.join(empty, "page.html")
-            status, out, _, _ = harness.run("route", "report", "--data-dir", empty, "--out", page)
-            self.assertEqual(status, 0)
-            self.assertIn("hedge serve", out)
-            with open(page, encoding="utf-8") as file:
-                root = xml.etree.ElementTree.fromstring(file.read().replace("<!DOCTYPE html>", ""))
-            self.assertIn("hedge serve", text_of(root))
-            self.assertEqual(os.listdir(empty), ["page.html"])  # no database was made
+            for folder in (empty, os.path.join(empty, "missing")):
+                for command in (("report", "--out", os.path.join(empty, "page.html")), ("learned", "show"),
+                                ("learned", "wipe"), ("explain", "Hi")):
+                    status, out, err, _ = harness.run("route", *command, "--data-dir", folder)
+                    self.assertEqual((status, out), (1, ""), command)
+                    self.assertIn("expected a data folder with a session database", err)
+                    self.assertIn(folder, err)
+            self.assertEqual(os.listdir(empty), [])  # nothing was made
 
     def test_wrong_options_are_usage_errors(self):
         self.assertIn("7d", self.report("--since", "soon", status=2))

@@ -14,6 +14,7 @@
 #include "cli/environment.h"
 #include "cli/options.h"
 #include "cli/recorded_speeds.h"
+#include "cli/session_store.h"
 #include "cli/terminal.h"
 #include "route/core.h"
 #include "route/situation.h"
@@ -188,6 +189,9 @@ int run_explain(const Options& options) {
                            fmt::format("--tenant: there is no [tenants.{}]{}", printable(options.tenant),
                                        options.config_path.empty() ? "; give --config FILE" : ""))),
            kExitUsage;
+  }
+  if (!options.data_dir.empty()) {
+    if (const Status found = find_recorded(settings); !found.ok()) return fail(found.error());
   }
   const auto speeds = recorded_speeds(settings);
   if (!speeds.ok()) return fail(speeds.error());

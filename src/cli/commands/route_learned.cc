@@ -27,10 +27,9 @@ Examples:
 Votes come from POST /v1/hedge/decisions/ID/feedback and from requests that ask for the upstream in a conversation that has
 begun. Kept are a sum and a count per kind of prompt, no text. A running server sees a wipe within a second.)";
 
-Result<Settings> settings_of(const Options& options) {
-  HEDGE_TRY_SET(Settings settings, settings_from(options.config_path, options.data_dir));
-  HEDGE_TRY_SET(settings.data_dir, data_folder(settings));
-  return settings;
+// A folder where nothing was learned is one of Hedge's all the same: it has a session database.
+Status find_learned(const Settings& settings, const std::string& path) {
+  return os::file_exists(path) ? Status() : find_recorded(settings);
 }
 
 int run_show(const Settings& settings, const std::string& path) {
@@ -79,9 +78,13 @@ void add_route_learned(CLI::App& group, Action& chosen) {
     sub->add_option("--data-dir", options->data_dir, "Folder of the session database")->type_name("DIR");
     sub->callback([options, run, &chosen] {
       chosen = [options, run] {
-        const auto settings = settings_of(*options);
+        const auto settings = settings_from(options->config_path, options->data_dir);
         if (!settings.ok()) return fail(settings.error()), kExitUsage;
-        return run(*settings, settings->data_dir + "/" + kLearnedFile);
+        const auto folder = data_folder(*settings);
+        if (!folder.ok()) return fail(folder.error()), kExitUsage;
+        const std::string path = *folder + "/" + kLearnedFile;
+        if (const Status found = find_learned(*settings, path); !found.ok()) return fail(found.error());
+        return run(*settings, path);
       };
     });
   };

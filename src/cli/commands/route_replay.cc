@@ -97,11 +97,6 @@ int run_replay(const Options& options) {
   if (!span_ms.ok()) return fail(span_ms.error()), kExitUsage;
   const auto store = open_recorded(settings);
   if (!store.ok()) return fail(store.error());
-  if (*store == nullptr) {
-    return fail(make_error(ErrorCode::kNotFound,
-                           "no recorded decisions: there is no hedge.db in the data folder; "
-                           "`hedge serve` makes it, --data-dir says where"));
-  }
   Comparison all;
   route::Replay replay(settings.policy);
   const auto passed_over =

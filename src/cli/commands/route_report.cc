@@ -54,10 +54,9 @@ Status read_labels(const Options& options, const Settings& settings, Labels& lab
   return {};
 }
 
-// Decisions of the last `span_ms`. A database that is not there is an empty log.
+// Decisions of the last `span_ms`.
 Status read_decisions(const Settings& settings, int64_t span_ms, Tally& tally, ReportFacts& facts) {
   HEDGE_TRY_SET(const std::unique_ptr<session::Store> store, open_recorded(settings));
-  if (store == nullptr) return {};
   int64_t count = 0;
   const bool shown = stderr_is_terminal();
   const auto passed_over = store->for_each_decision(unix_time_ms() - span_ms, [&](const chat::Trace& trace) {

@@ -45,13 +45,7 @@ Result<std::unique_ptr<session::Store>> open_store(const Options& options, bool 
     HEDGE_TRY(os::make_dirs(folder));
     return session::Store::open(store_address(settings, folder));
   }
-  HEDGE_TRY_SET(std::unique_ptr<session::Store> store, open_recorded(settings));
-  if (store == nullptr) {
-    return make_error(ErrorCode::kNotFound,
-                      "no sessions: there is no hedge.db in the data folder; `hedge serve` makes it, "
-                      "--data-dir or --config says where");
-  }
-  return store;
+  return open_recorded(settings);
 }
 
 std::string time_text(int64_t unix_ms) {
