@@ -1,5 +1,6 @@
 // The program from its arguments to its exit status, where no model is needed.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <pty.h>
@@ -54,6 +55,47 @@ TEST_F(CommandLineTest, EveryCommandExplainsItself){
   }
 #include "cli/command_list.inc"
 #undef HEDGE_COMMAND
+}
+
+// Answers of 24 tokens, every third of them wrong, that a probe has judged with an error of its own.
+std::string judged_rows(uint32_t groups) {
+  std::string text = R"({"probe": "00000000000000ab"})"
+                     "\n";
+  for (uint32_t group = 0; group < groups; ++group) {
+    const uint32_t noise = group * 2654435761u >> 22;  // Knuth's multiplicative hash, 10 bits
+    const bool wrong = group % 3 == 0;
+    const double p = (wrong ? 0.35 : 0.05) + noise / 1024.0 * 0.6;
+    text += fmt::format(R"({{"group": {}, "wrong": {}, "tokens": 24, "moments": [[1, {}]]}})"
+                        "\n",
+                        group, wrong, p);
+  }
+  return text;
+}
+
+TEST_F(CommandLineTest, CalibrationSaysWhatIsPromisedAndWhatWasSeen) {
+  const std::string rows = home_.write("rows.jsonl", judged_rows(300)), out = home_.path() + "/my.thresholds";
+  int above = 0;
+  for (int seed = 1; seed <= 20; ++seed) {
+    const std::string text = std::to_string(seed);
+    std::vector<const char*> call = {"route", "calibrate", "--judged",  rows.c_str(), "--max-share",
+                                     "0.3",   "--out",     out.c_str(), "--seed",     text.c_str()};
+    const Outcome said = run(call);
+    ASSERT_EQ(said.status, kExitOk) << said.err;
+    EXPECT_THAT(said.out, HasSubstr("promised of new questions like these, on average"));
+    call.push_back("--json");
+    const std::string json = run(call).out;
+    const double share = nlohmann::json::parse(json)["share"];
+    EXPECT_EQ(said.out.find("Above the promise") != std::string::npos, share > 0.3) << said.out << json;
+    above += share > 0.3 ? 1 : 0;
+  }
+  EXPECT_GT(above, 0) << "no seed shows it";
+  for (const char* of_the_model : {"--data", "--model", "--probe", "--rows"}) {
+    const Outcome both = run({"route", "calibrate", "--judged", rows.c_str(), of_the_model, "x",
+                              "--max-share", "0.3", "--out", out.c_str()});
+    EXPECT_EQ(both.status, kExitUsage);
+    EXPECT_THAT(both.err, HasSubstr("--judged"));
+    EXPECT_THAT(both.err, HasSubstr(of_the_model));
+  }
 }
 
 TEST_F(CommandLineTest, MistakesAreExplained) {

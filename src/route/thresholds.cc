@@ -105,19 +105,29 @@ std::vector<double> weights_of(std::span<const Trajectory> all) {
   return weights;
 }
 
+// Answers that the probe was asked about there.
+struct Seen {
+  size_t right = 0, wrong = 0;
+};
+
+Seen seen_at(int tokens, std::span<const Trajectory> all) {
+  Seen seen;
+  for (const Trajectory& t : all) {
+    for (const auto& moment : t.moments)
+      if (moment.tokens == tokens) ++(t.wrong ? seen.wrong : seen.right);
+  }
+  return seen;
+}
+
 // By Newton's method; a weak prior holds intercept and slope near 0 and 1. Nothing where too little is known.
 std::optional<Calibrated> calibrate_at(int tokens, std::span<const Trajectory> all) {
+  const Seen seen = seen_at(tokens, all);
+  if (std::min(seen.right, seen.wrong) < kMomentsMin) return std::nullopt;
   std::vector<std::pair<double, double>> points;  // logit, 1 when the answer was wrong
-  double wrong = 0;
   for (const Trajectory& t : all) {
-    for (const auto& moment : t.moments) {
-      if (moment.tokens != tokens) continue;
-      points.emplace_back(logit(moment.p_wrong), t.wrong ? 1.0 : 0.0);
-      wrong += points.back().second;
-    }
+    for (const auto& moment : t.moments)
+      if (moment.tokens == tokens) points.emplace_back(logit(moment.p_wrong), t.wrong ? 1.0 : 0.0);
   }
-  const double least = static_cast<double>(kMomentsMin);
-  if (wrong < least || static_cast<double>(points.size()) - wrong < least) return std::nullopt;
   Calibrated fit{tokens, 0, 1};
   for (int round = 0; round < 25; ++round) {
     double g0 = fit.intercept, g1 = fit.slope - 1, h00 = 1, h01 = 0, h11 = 1;
@@ -289,10 +299,16 @@ Result<Thresholds> fit_thresholds(uint64_t probe, Goal goal, double target, std:
   }
   const std::vector<Calibrated> fits = calibrate_all(calibrate);
   if (fits.empty()) {
+    Seen most = seen_at(kWholeAnswer, calibrate);
+    for (const int tokens : kCheckpoints) {
+      const Seen seen = seen_at(tokens, calibrate);
+      if (std::min(seen.right, seen.wrong) > std::min(most.right, most.wrong)) most = seen;
+    }
     return make_error(
         ErrorCode::kInvalidArgument,
-        fmt::format("expected {} right and {} wrong answers in each half of the groups, got fewer",
-                    kMomentsMin, kMomentsMin));
+        fmt::format("expected at least {} right and {} wrong answers that the probe was asked about, in the "
+                    "half of the groups that calibrates it; got {} right and {} wrong of {} answers there",
+                    kMomentsMin, kMomentsMin, most.right, most.wrong, calibrate.size()));
   }
   const double n = static_cast<double>(place_groups.size());
   const auto bound = [&](double mean_loss) { return (n * mean_loss + 1) / (n + 1); };

@@ -129,7 +129,14 @@ TEST(Thresholds, TooFewGroupsOrAnImpossibleTargetAreRefused) {
   EXPECT_NE(tight.error().detail.find("expected at least 440"), std::string::npos) << tight.error().detail;
   std::vector<Trajectory> blind = trajectories(200, 1);
   for (Trajectory& t : blind) t.moments.clear();
-  EXPECT_FALSE(fit_thresholds(1, Goal::kMaxWrong, 0.1, blind, 1).ok());
+  EXPECT_NE(
+      fit_thresholds(1, Goal::kMaxWrong, 0.1, blind, 1).error().detail.find("got 0 right and 0 wrong of "),
+      std::string::npos);
+  std::vector<Trajectory> good = trajectories(200, 1);
+  for (Trajectory& t : good) t.wrong = t.wrong && t.group % 20 == 0;
+  const std::string lacks = fit_thresholds(1, Goal::kMaxWrong, 0.1, good, 1).error().detail;
+  EXPECT_NE(lacks.find("expected at least 20 right and 20 wrong answers"), std::string::npos) << lacks;
+  EXPECT_EQ(lacks.find("got 0 right"), std::string::npos) << lacks;
 }
 
 }  // namespace

@@ -245,14 +245,22 @@ void report(const Options& options, const route::Thresholds& fitted,
                            .dump());
     return;
   }
+  const bool of_wrong = fitted.goal == route::Goal::kMaxWrong;
   fmt::print(
       "{}: {} questions of {} groups\n"
-      "promised: {} at most {:.3f}. On these questions: {:.3f} of the answers are wrong and stay here, "
-      "{:.3f} go\n"
-      "upstream, {:.0f} % of them before a quarter of the local answer was written\n",
-      options.out_path, fitted.questions, fitted.groups,
-      fitted.goal == route::Goal::kMaxWrong ? "wrong answers that stay here" : "share sent upstream",
-      fitted.target, outcome.wrong, outcome.share, 100 * outcome.early);
+      "promised of new questions like these, on average: {} at most {:.3f}\n"
+      "on these: {:.3f} of the answers are wrong and stay here, {:.3f} go upstream, {:.0f} % of them before "
+      "a\n"
+      "quarter of the local answer was written\n",
+      printable(options.out_path), fitted.questions, fitted.groups,
+      of_wrong ? "wrong answers that stay here" : "share sent upstream", fitted.target, outcome.wrong,
+      outcome.share, 100 * outcome.early);
+  if ((of_wrong ? outcome.wrong : outcome.share) > fitted.target) {
+    fmt::print(
+        "Above the promise on these alone: one half of the groups placed the thresholds so that it holds, "
+        "the\n"
+        "other half, which calibrated the probe, differs by chance. More questions bring both together.\n");
+  }
 }
 
 Result<Judged> judge_by_model(const Options& options) {
@@ -305,12 +313,12 @@ void add_route_calibrate(CLI::App& group, Action& chosen) {
   CLI::App* command = group.add_subcommand(
       "calibrate", "Set when a probe's word sends an answer upstream, so that a promise holds");
   command->footer(kFooter);
-  command->add_option("-m,--model", options->model, "Name from `hedge list`, or path of a GGUF file")
-      ->type_name("MODEL");
-  command->add_option("--data", options->data_path, "Questions with accepted answers, JSON lines")
-      ->type_name("FILE");
-  command->add_option("--judged", options->judged_path, "In place of model and questions: what --rows wrote")
-      ->type_name("FILE");
+  CLI::Option* model =
+      command->add_option("-m,--model", options->model, "Name from `hedge list`, or path of a GGUF file")
+          ->type_name("MODEL");
+  CLI::Option* data =
+      command->add_option("--data", options->data_path, "Questions with accepted answers, JSON lines")
+          ->type_name("FILE");
   command->add_option("--out", options->out_path, "Where the thresholds go")->type_name("FILE")->required();
   CLI::Option* wrong =
       command->add_option("--max-wrong", options->max_wrong, "Largest share of wrong answers that stay here")
@@ -320,15 +328,23 @@ void add_route_calibrate(CLI::App& group, Action& chosen) {
       ->type_name("X")
       ->transform(in_range(0.001, 0.999))
       ->excludes(wrong);
-  command
-      ->add_option("--probe", options->probe_path,
-                   "The probe, fitted on this model; default: the one that comes with Hedge")
-      ->type_name("FILE");
-  command->add_flag("--same-questions", options->same_questions,
-                    "The probe was fitted on these questions: judge each fifth by one that never saw it");
-  command
-      ->add_option("--rows", options->rows_path, "Write here what the probe said of each answer, JSON lines")
-      ->type_name("FILE");
+  CLI::Option* probe =
+      command
+          ->add_option("--probe", options->probe_path,
+                       "The probe, fitted on this model; default: the one that comes with Hedge")
+          ->type_name("FILE");
+  CLI::Option* same =
+      command->add_flag("--same-questions", options->same_questions,
+                        "The probe was fitted on these questions: judge each fifth by one that never saw it");
+  CLI::Option* rows = command
+                          ->add_option("--rows", options->rows_path,
+                                       "Write here what the probe said of each answer, JSON lines")
+                          ->type_name("FILE");
+  CLI::Option* judged = command
+                            ->add_option("--judged", options->judged_path,
+                                         "In place of model, questions and probe: what --rows wrote")
+                            ->type_name("FILE");
+  for (CLI::Option* of_the_model : {model, data, probe, same, rows}) judged->excludes(of_the_model);
   command->add_option("-s,--seed", options->seed, "Of how the questions are cut into parts")
       ->type_name("S")
       ->transform(in_range(uint64_t{0}, UINT64_MAX))
