@@ -285,6 +285,60 @@ TEST_F(CommandLineTest, FlagsOverrideTheFile) {
   EXPECT_THAT(printed.out, HasSubstr("\n#slots = "));
 }
 
+// What `hedge serve` refuses is refused before it listens, with an upstream and without, and is not printed.
+TEST_F(CommandLineTest, AConfigurationIsCheckedWholeBeforeAnythingBegins) {
+  const std::string other = home_.write("other", "not what it should be\n");
+  const std::string thresholds =
+      home_.write("my.thresholds", "hedge thresholds 1\nprobe ab\nmax_share 0.3\n1 0.5 0\n");
+  const std::pair<std::string, const char*> wrong[] = {
+      {"[policy.confidence]\nthresholds = 'nothere'", "'thresholds' in [policy.confidence]"},
+      {"[policy.confidence]\nthresholds = '" + other + "'", "'thresholds' in [policy.confidence]"},
+      {"[policy.confidence]\nprobe = 'off'\nthresholds = '" + thresholds + "'", "'probe' is off"},
+      {"[policy.confidence]\nprobe = 'nothere'", "'probe' in [policy.confidence]"},
+      {"[policy.confidence]\nprobe = '" + other + "'", "'probe' in [policy.confidence]"},
+      {"[policy.prompt]\nweights = 'nothere'", "'weights' in [policy.prompt]"},
+      {"[policy]\nuse = 'nothere'", "'use' in [policy]"},
+      {"[model]\nkv_type = 'q9'", "'kv_type' in [model]"},
+      {"[server]\nlog_level = 'loud'", "'log_level' in [server]"},
+      {"[server]\nhost = '0.0.0.0'", "--allow-anonymous"},
+      {"[upstream]\ndialect = 'nothere'", "'dialect' in [upstream]"},
+      {"[upstream]\ncontinuation = 'nothere'", "'continuation' in [upstream]"},
+      {"[upstream]\nca_file = '/nothere'", "'ca_file' in [upstream]"},
+  };
+  for (const auto& [text, said] : wrong) {
+    for (const bool with_upstream : {false, true}) {
+      std::string file = text + "\n";
+      if (with_upstream) {
+        const std::string endpoint = "base_url = 'http://127.0.0.1:9'\nmodel = 'big'\n";
+        file = text.starts_with("[upstream]") ? file + endpoint : file + "[upstream]\n" + endpoint;
+      }
+      const std::string config = home_.write("hedge.toml", file);
+      for (const char* how : {"--print-config", "--model=nothere"}) {
+        const Outcome outcome = run({"serve", "--port", "0", "--config", config.c_str(), how});
+        EXPECT_EQ(outcome.status, kExitUsage) << file << how;
+        EXPECT_THAT(outcome.err, HasSubstr(said)) << file << how;
+        EXPECT_EQ(outcome.out, "") << file << how;
+      }
+    }
+  }
+  const std::string config =
+      home_.write("hedge.toml", "[policy.confidence]\nthresholds = '" + thresholds + "'\n");
+  EXPECT_EQ(run({"serve", "--config", config.c_str(), "--print-config"}).status, kExitOk);
+}
+
+// A key that the configuration names the place of is checked, not shown.
+TEST_F(CommandLineTest, PrintingAConfigurationShowsNoKeyThatItFinds) {
+  const std::string config = home_.write("hedge.toml", "[server]\napi_key_env = 'HEDGE_TEST_API_KEY'\n");
+  {
+    const ScopedVariable key("HEDGE_TEST_API_KEY", "secret-of-the-test");
+    const Outcome printed = run({"serve", "--config", config.c_str(), "--print-config"});
+    EXPECT_EQ(printed.status, kExitOk);
+    EXPECT_EQ(printed.out.find("secret-of-the-test"), std::string::npos);
+  }
+  const ScopedVariable none("HEDGE_TEST_API_KEY", nullptr);
+  EXPECT_EQ(run({"serve", "--config", config.c_str(), "--print-config"}).status, kExitUsage);
+}
+
 TEST_F(CommandLineTest, ListsWhatIsThereAndWhatIsBroken) {
   EXPECT_EQ(run({"ls", "--json"}).out, "[]\n");
   home_.write("models/broken.gguf", "GGUF no more");

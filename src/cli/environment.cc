@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "cli/learned_file.h"
+#include "os/file.h"
 #include "route/prompt_score.h"
 
 namespace hedge::cli {
@@ -68,6 +69,12 @@ route::DeviceFacts device_facts(const os::Sensors& sensors, const std::string& m
   facts.battery_percent = sensors.battery_percent;
   facts.temperature_c = sensors.temperature_c;
   return facts;
+}
+
+Result<route::PromptScore> read_prompt_score(const std::string& path) {
+  if (path.empty()) return route::PromptScore(route::PromptScore::embedded());
+  HEDGE_TRY_SET(const std::string bytes, os::read_file(path, route::kWeightsBytesMax));
+  return route::PromptScore::parse(bytes);
 }
 
 route::Environment make_environment(const route::Policy& policy, LearnedFile* learned,

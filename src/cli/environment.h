@@ -19,4 +19,7 @@ class LearnedFile;
 route::Environment make_environment(const route::Policy& policy, LearnedFile* learned = nullptr,
                                     const route::PromptScore* score = nullptr);
 
+// Of a file from `hedge route train`; with an empty path the program's own.
+Result<route::PromptScore> read_prompt_score(const std::string& path);
+
 }  // namespace hedge::cli

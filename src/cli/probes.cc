@@ -37,14 +37,23 @@ route::ProbeModel probe_model(const gguf::File& file, const model::Config& confi
   return model;
 }
 
+Result<route::Probe> read_probe(const std::string& path) {
+  HEDGE_TRY_SET(const std::string bytes, os::read_file(path, route::Probe::kBytesMax));
+  return route::Probe::parse(bytes);
+}
+
+Result<route::Thresholds> read_thresholds(const std::string& path) {
+  HEDGE_TRY_SET(const std::string text, os::read_file(path, route::Thresholds::kBytesMax));
+  return route::Thresholds::parse(text);
+}
+
 Result<std::shared_ptr<const route::Probe>> find_probe(const std::string& which, const gguf::File& file,
                                                        const model::Config& config) {
   std::shared_ptr<const route::Probe> none;
   if (which == "off") return none;
   const route::ProbeModel model = probe_model(file, config);
   if (which != "auto") {
-    HEDGE_TRY_SET(const std::string bytes, os::read_file(which, route::Probe::kBytesMax));
-    HEDGE_TRY_SET(route::Probe probe, route::Probe::parse(bytes));
+    HEDGE_TRY_SET(route::Probe probe, read_probe(which));
     HEDGE_TRY(probe.check(model));
     return std::make_shared<const route::Probe>(std::move(probe));
   }
@@ -68,8 +77,7 @@ Result<std::shared_ptr<const route::Thresholds>> find_thresholds(const std::stri
                                                                  const route::Probe& probe) {
   const uint64_t hash = fnv1a(probe.to_bytes());
   if (!path.empty()) {
-    HEDGE_TRY_SET(const std::string text, os::read_file(path, route::Thresholds::kBytesMax));
-    HEDGE_TRY_SET(route::Thresholds thresholds, route::Thresholds::parse(text));
+    HEDGE_TRY_SET(route::Thresholds thresholds, read_thresholds(path));
     if (thresholds.probe == hash) return std::make_shared<const route::Thresholds>(std::move(thresholds));
     return make_error(
         ErrorCode::kInvalidArgument,

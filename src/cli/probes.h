@@ -27,11 +27,17 @@ route::ProbeModel probe_model(const gguf::File& file, const model::Config& confi
 Result<std::shared_ptr<const route::Probe>> find_probe(const std::string& which, const gguf::File& file,
                                                        const model::Config& config);
 
+// A file from `hedge route probe train`.
+Result<route::Probe> read_probe(const std::string& path);
+
 // For engine::Options::probe: find_probe() when the model is open; what it found is put into `found`, which
 // outlives the load.
 using ProbeLoader =
     std::function<Result<std::shared_ptr<const chat::StateProbe>>(const gguf::File&, const model::Config&)>;
 ProbeLoader probe_loader(std::string which, route::ReadAt when, std::shared_ptr<const route::Probe>& found);
+
+// A file from `hedge route calibrate`.
+Result<route::Thresholds> read_thresholds(const std::string& path);
 
 // The thresholds of the file `path`, an error when they belong to another probe; with an empty path the
 // program's own for that probe, null where it has none.

@@ -5,7 +5,6 @@
 #include "cli/environment.h"
 #include "cli/probes.h"
 #include "cli/session_store.h"
-#include "os/file.h"
 #include "upstream/tiers.h"
 
 namespace hedge::cli {
@@ -20,12 +19,6 @@ Status restore_budget(session::Store& store, route::Router& router) {
   for (const session::Spent& spent : all)
     router.seed_upstream_today({spent.tokens, spent.nanos}, spent.tenant);
   return {};
-}
-
-Result<route::PromptScore> load_prompt_score(const std::string& path) {
-  if (path.empty()) return route::PromptScore(route::PromptScore::embedded());
-  HEDGE_TRY_SET(const std::string bytes, os::read_file(path, route::kWeightsBytesMax));
-  return route::PromptScore::parse(bytes);
 }
 
 // What judges the local answer: the probe that the settings name, and the thresholds that belong to it.
@@ -108,7 +101,7 @@ Result<std::unique_ptr<Stack>> build_stack(const Settings& settings, const std::
     stack->upstream = upstream::make_tiers(std::move(tiers));
   }
   if (settings.policy.prompt.enabled) {
-    auto score = load_prompt_score(settings.policy.prompt.weights);
+    auto score = read_prompt_score(settings.policy.prompt.weights);
     if (!score.ok()) return wrong_value(settings, "policy.prompt", "weights", score.error().detail);
     stack->prompt_score = std::make_unique<route::PromptScore>(std::move(score).value());
   }

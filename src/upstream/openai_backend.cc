@@ -503,22 +503,14 @@ Status check_positive(int value, const char* field) {
 
 }  // namespace
 
-Result<std::unique_ptr<OpenAiBackend>> OpenAiBackend::create(const Options& options,
-                                                             std::function<bool()> network_up) {
-  HEDGE_TRY(load_libcurl());
-  Endpoint endpoint;
-  endpoint.dialect = find_dialect(options.dialect);
-  if (endpoint.dialect == nullptr) {
+Status check_options(const Options& options) {
+  if (find_dialect(options.dialect) == nullptr) {
     std::string known;
     for (const Dialect* dialect : all_dialects())
       known += (known.empty() ? "" : ", ") + std::string(dialect->name);
     return make_error(ErrorCode::kInvalidArgument,
                       fmt::format("dialect: expected one of {}, got another", known), "dialect");
   }
-  if (options.name.empty())
-    return make_error(ErrorCode::kInvalidArgument, "name: expected one, got none", "name");
-  if (options.model.empty())
-    return make_error(ErrorCode::kInvalidArgument, "model: expected a name, got none", "model");
   if (options.continuation != "auto" && !parse_continuation(options.continuation)) {
     return make_error(ErrorCode::kInvalidArgument,
                       "continuation: expected auto, prefix, tokens, raw or instruct, got another",
@@ -530,13 +522,26 @@ Result<std::unique_ptr<OpenAiBackend>> OpenAiBackend::create(const Options& opti
   HEDGE_TRY(check_positive(options.in_flight_max, "in_flight_max"));
   HEDGE_TRY(check_positive(options.breaker_failures, "breaker_failures"));
   HEDGE_TRY(check_positive(options.breaker_open_ms, "breaker_open_ms"));
-  HEDGE_TRY_SET(endpoint.base_url, normal_base_url(options.base_url, "base_url"));
-  HEDGE_TRY_SET(endpoint.key, read_key(options.key_env, options.key_file));
   if (!options.ca_file.empty() && !std::ifstream(options.ca_file).good()) {
     return make_error(ErrorCode::kInvalidArgument,
                       fmt::format("ca_file: expected a readable PEM file, got {}", options.ca_file),
                       "ca_file");
   }
+  return {};
+}
+
+Result<std::unique_ptr<OpenAiBackend>> OpenAiBackend::create(const Options& options,
+                                                             std::function<bool()> network_up) {
+  HEDGE_TRY(load_libcurl());
+  HEDGE_TRY(check_options(options));
+  if (options.name.empty())
+    return make_error(ErrorCode::kInvalidArgument, "name: expected one, got none", "name");
+  if (options.model.empty())
+    return make_error(ErrorCode::kInvalidArgument, "model: expected a name, got none", "model");
+  Endpoint endpoint;
+  endpoint.dialect = find_dialect(options.dialect);
+  HEDGE_TRY_SET(endpoint.base_url, normal_base_url(options.base_url, "base_url"));
+  HEDGE_TRY_SET(endpoint.key, read_key(options.key_env, options.key_file));
   endpoint.ca_file = options.ca_file;
   endpoint.name = options.name;
   endpoint.model = options.model;

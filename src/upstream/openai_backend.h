@@ -40,6 +40,9 @@ struct Options {
   int hedge_after_ms = 0;
 };
 
+// What create() refuses whichever endpoint it is: words, limits and files. Error::field is the option's name.
+Status check_options(const Options& options);
+
 struct Counters {
   uint64_t requests = 0;  // streams that start() gave out
   uint64_t failures = 0;  // those that ended in an error; cancelled ones are none

@@ -181,11 +181,13 @@ Status start_and_serve(Settings settings) {
 int run_serve(const Options& options) {
   auto settings = gather(options);
   if (!settings.ok()) return fail(settings.error()), kExitUsage;
+  const std::string text = options.print_config ? config_text(*settings) : "";  // without keys that are found
+  if (const Status valid = complete_and_check(*settings); !valid.ok()) return fail(valid.error()), kExitUsage;
   if (options.print_config) {
-    fmt::print("{}", config_text(*settings));
+    fmt::print("{}", text);
     return kExitOk;
   }
-  if (const Status valid = complete_and_check(*settings); !valid.ok()) return fail(valid.error()), kExitUsage;
+  if (const Status named = check_model_named(*settings); !named.ok()) return fail(named.error()), kExitUsage;
   const Status status = start_and_serve(*settings);
   return status.ok() ? kExitOk : fail(status.error());
 }
@@ -200,7 +202,8 @@ void add_serve(CLI::App& app, Action& chosen) {
   command
       ->add_option("--config", options->config_path, "TOML file (docs/configuration.md); flags override it")
       ->type_name("FILE");
-  command->add_flag("--print-config", options->print_config, "Print the configuration, annotated, and stop");
+  command->add_flag("--print-config", options->print_config,
+                    "Check the configuration, print it annotated, and stop");
 
   const auto long_name = [](const std::string& names) { return names.substr(names.find("--")); };
   const auto text = [&](const std::string& names, const std::string& type, const std::string& help,

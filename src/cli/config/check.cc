@@ -6,10 +6,13 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 #include <vector>
 
 #include "api/way.h"
 #include "cli/config/config.h"
+#include "cli/environment.h"
+#include "cli/probes.h"
 #include "engine/speculation.h"
 #include "model/kv_cache.h"
 #include "os/file.h"
@@ -118,6 +121,38 @@ Status find_tenant_keys(Settings& settings) {
   return {};
 }
 
+// The files of [policy.confidence], as far as they can be judged before a model is open.
+Status check_confidence(const Settings& settings) {
+  const route::Confidence& rule = settings.policy.confidence;
+  const auto wrong = [&](const char* key, std::string_view what) {
+    return wrong_value(settings, "policy.confidence", key, what);
+  };
+  std::optional<route::Probe> probe;
+  if (rule.probe != "auto" && rule.probe != "off") {
+    auto read = read_probe(rule.probe);
+    if (!read.ok())
+      return wrong("probe",
+                   "expected auto, off or a file of `hedge route probe train`: " + read.error().detail);
+    probe = std::move(read).value();
+  }
+  if (rule.thresholds.empty()) return {};
+  if (rule.probe == "off")
+    return wrong("thresholds", "there is no probe that they could belong to: 'probe' is off");
+  if (const auto read = read_thresholds(rule.thresholds); !read.ok())
+    return wrong("thresholds", read.error().detail);
+  if (!probe) return {};
+  const auto found = find_thresholds(rule.thresholds, *probe);
+  return found.ok() ? Status() : Status(wrong("thresholds", found.error().detail));
+}
+
+Status check_prompt_score(const Settings& settings) {
+  const std::string& path = settings.policy.prompt.weights;
+  if (path.empty()) return {};
+  const auto score = read_prompt_score(path);
+  return score.ok() ? Status()
+                    : Status(wrong_value(settings, "policy.prompt", "weights", score.error().detail));
+}
+
 Status check_upstream(const Settings& settings, const upstream::Options& up, const std::string& section) {
   // Segments name who wrote what: "local" is this device, "prompt" what was echoed.
   if (up.name.empty() || up.name == "local" || up.name == "prompt") {
@@ -126,6 +161,8 @@ Status check_upstream(const Settings& settings, const upstream::Options& up, con
                                    "this device and for an echoed prompt; got '{}'",
                                    up.name));
   }
+  if (const Status valid = upstream::check_options(up); !valid.ok())
+    return located(settings, section, valid.error());
   if (up.base_url.empty()) {
     if (section != "upstream" || !settings.more_upstreams.empty()) {
       return wrong_value(settings, section, "base_url", "every [[upstream]] needs one");
@@ -140,7 +177,9 @@ Status check_upstream(const Settings& settings, const upstream::Options& up, con
     return wrong_value(settings, section, "base_url",
                        "the upstream has no model; give --upstream-model NAME, or 'model'");
   }
-  if (!up.key_env.empty()) return check_variable(settings, section.c_str(), "key_env", up.key_env);
+  if (!up.key_env.empty()) HEDGE_TRY(check_variable(settings, section.c_str(), "key_env", up.key_env));
+  if (const auto key = upstream::read_key(up.key_env, up.key_file); !key.ok())
+    return wrong_value(settings, section, up.key_env.empty() ? "key_file" : "key_env", key.error().detail);
   return {};
 }
 
@@ -213,16 +252,20 @@ Status complete_and_check(Settings& settings) {
   HEDGE_TRY(check_log_level(settings));
   HEDGE_TRY(check_engine(settings));
   HEDGE_TRY(check_policy(settings));
+  HEDGE_TRY(check_confidence(settings));
+  HEDGE_TRY(check_prompt_score(settings));
   HEDGE_TRY(find_api_key(settings));
   HEDGE_TRY(find_tenant_keys(settings));
-  if (settings.model.empty()) {
-    return make_error(
-        ErrorCode::kInvalidArgument,
-        "no model; give -m MODEL (`hedge list` shows what is here, `hedge pull` what can be fetched)");
-  }
   HEDGE_TRY(check_host(settings));
   HEDGE_TRY(check_server_node(settings));
   return check_upstreams(settings);
+}
+
+Status check_model_named(const Settings& settings) {
+  if (!settings.model.empty()) return {};
+  return make_error(
+      ErrorCode::kInvalidArgument,
+      "no model; give -m MODEL (`hedge list` shows what is here, `hedge pull` what can be fetched)");
 }
 
 }  // namespace hedge::cli

@@ -19,7 +19,9 @@ Result<Settings> policy_from(const std::string& config_path, const std::string& 
 // Reads the server's API key from the variable or file that is named, where it was not given itself.
 Status find_api_key(Settings& settings);
 
-// Finds the server's API key where it is to be found, then checks. An error says where the value came from.
+// Finds the server's API key where it is to be found, then checks all but whether a model is named, the files
+// included that are read later. An error says where the value came from.
 Status complete_and_check(Settings& settings);
+Status check_model_named(const Settings& settings);
 
 }  // namespace hedge::cli
