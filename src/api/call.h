@@ -3,9 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "base/result.h"
 #include "chat/request.h"
 
 namespace hedge::api {
@@ -25,6 +27,9 @@ inline constexpr size_t kTagBytesMax = 64;
 inline constexpr int kTopLogprobsMax = 20;
 inline constexpr size_t kSessionBytesMax = 128;
 inline constexpr int kTokensMax = 1 << 24;  // any token count; far above every context
+
+// Tags that a request may carry: names, for the policy's rules. They stand in the trace, so they are no text.
+Status check_tags(std::span<const std::string> tags, const std::string& field);
 
 struct Call {
   // One per answer, in the order of their index: prompt 0 with its n choices, then prompt 1, ... Their ids

@@ -183,27 +183,15 @@ void read_stream(Reader& reader, Call& call) {
   if (!inner.ok()) reader.fail(inner.status().error());
 }
 
-// A list of names for the policy's rules. They stand in the trace, so they are names and no text.
 void read_tags(Reader& inner, std::vector<std::string>& tags) {
   const Json* list = inner.find("tags");
   if (list == nullptr) return;
-  const std::string expected =
-      fmt::format("an array of at most {} names of 1 to {} letters, digits, '.', '_', ':' or '-'", kTagsMax,
-                  kTagBytesMax);
-  if (!list->is_array() || list->size() > kTagsMax)
-    return inner.fail(type_error("hedge.tags", expected, *list));
+  if (!list->is_array()) return inner.fail(type_error("hedge.tags", "an array of names", *list));
   for (const Json& item : *list) {
-    const std::string tag = item.is_string() ? item.get<std::string>() : std::string();
-    const bool valid =
-        !tag.empty() && tag.size() <= kTagBytesMax && std::all_of(tag.begin(), tag.end(), [](char c) {
-          return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                 std::string_view("._:-").find(c) != std::string_view::npos;
-        });
-    if (!valid)
-      return inner.fail(
-          make_error(ErrorCode::kInvalidArgument, "hedge.tags: expected " + expected, "hedge.tags"));
-    tags.push_back(tag);
+    if (!item.is_string()) return inner.fail(type_error("hedge.tags", "an array of names", item));
+    tags.push_back(item.get<std::string>());
   }
+  if (const Status valid = check_tags(tags, "hedge.tags"); !valid.ok()) inner.fail(valid.error());
 }
 
 void read_routing(Reader& reader, chat::Routing& routing) {
@@ -356,6 +344,26 @@ Status continue_last(const Json& body, chat::Request& request) {
 }
 
 }  // namespace
+
+Status check_tags(std::span<const std::string> tags, const std::string& field) {
+  const auto wrong = [&](const std::string& expected) {
+    return make_error(ErrorCode::kInvalidArgument, fmt::format("{}: expected {}", field, expected), field);
+  };
+  if (tags.size() > kTagsMax) return wrong(fmt::format("at most {} names, got {}", kTagsMax, tags.size()));
+  for (size_t i = 0; i < tags.size(); ++i) {
+    const std::string& tag = tags[i];
+    const bool valid =
+        !tag.empty() && tag.size() <= kTagBytesMax && std::all_of(tag.begin(), tag.end(), [](char c) {
+          return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                 std::string_view("._:-").find(c) != std::string_view::npos;
+        });
+    if (!valid)
+      return wrong(fmt::format(
+          "names of 1 to {} letters, digits, '.', '_', ':' or '-'; number {} is none, of {} bytes",
+          kTagBytesMax, i + 1, tag.size()));
+  }
+  return {};
+}
 
 void reject_unsupported(Reader& reader, bool takes_tools) {
   const auto is_read = [&](std::string_view name) {

@@ -105,6 +105,7 @@ TEST(OpenAiParse, TagsAreNames) {
   }
   body["hedge"] = {{"tags", std::vector<std::string>(kTagsMax + 1, "a")}};
   EXPECT_EQ(parse_error(kOpenAiChat, body.dump()).field, "hedge.tags");
+  EXPECT_NE(parse_error(kOpenAiChat, body.dump()).detail.find("at most 16 names, got 17"), std::string::npos);
   body["hedge"] = {{"tags", {std::string(kTagBytesMax + 1, 'a')}}};
   EXPECT_EQ(parse_error(kOpenAiChat, body.dump()).field, "hedge.tags");
 }

@@ -339,6 +339,41 @@ TEST_F(CommandLineTest, PrintingAConfigurationShowsNoKeyThatItFinds) {
   EXPECT_EQ(run({"serve", "--config", config.c_str(), "--print-config"}).status, kExitUsage);
 }
 
+TEST_F(CommandLineTest, ExplainSaysWhatMeansNothing) {
+  const std::string config =
+      home_.write("hedge.toml",
+                  "[model]\nalias = 'smol'\n[upstream]\nbase_url = 'http://127.0.0.1:9'\n"
+                  "model = 'big'\n[policy]\nupstream_tokens_per_day = 200\n"
+                  "[[policy.rules]]\nwhen = {any = [{not = {tag = 'draft*'}}]}\n"
+                  "use = 'local-first'\n");
+  const auto explain = [&](std::vector<const char*> more) {
+    std::vector<const char*> call = {"route", "explain", "Hi", "--config", config.c_str()};
+    call.insert(call.end(), more.begin(), more.end());
+    return run(call);
+  };
+  const Outcome known = explain({"--tag", "draft-2", "-m", "smol", "--max-tokens", "5"});
+  EXPECT_EQ(known.status, kExitOk) << known.err;
+  EXPECT_THAT(known.out, ::testing::Not(HasSubstr("\nnote ")));
+  const Outcome unknown = explain({"--tag", "drfat", "-m", "smoll", "--max-tokens", "5"});
+  EXPECT_EQ(unknown.status, kExitOk);
+  EXPECT_THAT(unknown.out, HasSubstr("no rule asks for the tag 'drfat'"));
+  EXPECT_THAT(unknown.out,
+              HasSubstr("would refuse the model 'smoll' (404): it serves 'smol' and, upstream, 'big'"));
+  EXPECT_THAT(explain({"-m", "big", "--max-tokens", "5"}).out, HasSubstr("gate.request_upstream"));
+
+  // Nothing was spent: the request's own bound is too large.
+  const Outcome large = explain({});
+  EXPECT_THAT(large.out, HasSubstr("gate.over_budget (up to "));
+  EXPECT_THAT(large.out, HasSubstr("nothing counts as spent here"));
+
+  std::vector<const char*> many;
+  for (int i = 0; i < 17; ++i) many.insert(many.end(), {"--tag", "a"});
+  const Outcome refused = explain(many);
+  EXPECT_EQ(refused.status, kExitUsage);
+  EXPECT_THAT(refused.err, HasSubstr("--tag: expected at most 16 names, got 17"));
+  EXPECT_THAT(explain({"--tag", "a b"}).err, HasSubstr("number 1 is none"));
+}
+
 TEST_F(CommandLineTest, ListsWhatIsThereAndWhatIsBroken) {
   EXPECT_EQ(run({"ls", "--json"}).out, "[]\n");
   home_.write("models/broken.gguf", "GGUF no more");

@@ -55,6 +55,12 @@ bool any_matches(const std::vector<std::string>& patterns, std::string_view text
                      [&](const std::string& pattern) { return matches_pattern(pattern, text); });
 }
 
+bool names_tag(const When& when, std::string_view tag) {
+  return (when.condition == Condition::kTag && any_matches(when.texts, tag)) ||
+         std::any_of(when.parts.begin(), when.parts.end(),
+                     [&](const When& part) { return names_tag(part, tag); });
+}
+
 bool in_range(const TimeRange& range, int minute) {
   return range.from_minute <= range.to_minute ? minute >= range.from_minute && minute < range.to_minute
                                               : minute >= range.from_minute || minute < range.to_minute;
@@ -195,6 +201,10 @@ const Rule* find_rule(std::span<const Rule> rules, const RuleFacts& facts) {
     if (evaluate(rule.when, facts) == Truth::kYes) return &rule;
   }
   return nullptr;
+}
+
+bool asks_for_tag(std::span<const Rule> rules, std::string_view tag) {
+  return std::any_of(rules.begin(), rules.end(), [&](const Rule& rule) { return names_tag(rule.when, tag); });
 }
 
 // Greedy with one point of return: the last '*' takes one character more whenever the rest does not fit.

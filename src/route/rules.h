@@ -105,6 +105,9 @@ Truth evaluate(const When& when, const RuleFacts& facts);
 // The first rule whose condition is surely true; null when there is none.
 const Rule* find_rule(std::span<const Rule> rules, const RuleFacts& facts);
 
+// Whether some rule asks for this tag, whatever else it asks for.
+bool asks_for_tag(std::span<const Rule> rules, std::string_view tag);
+
 // '*' in `pattern` stands for any characters, none too. Linear in the product of the lengths.
 bool matches_pattern(std::string_view pattern, std::string_view text);
 

@@ -4,14 +4,17 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "api/call.h"
 #include "base/clock.h"
 #include "cli/commands/route.h"
 #include "cli/config/check.h"
 #include "cli/config/config.h"
 #include "cli/environment.h"
+#include "cli/models/store.h"
 #include "cli/options.h"
 #include "cli/recorded_speeds.h"
 #include "cli/session_store.h"
@@ -47,7 +50,8 @@ Examples:
   hedge route explain "Hello" --config hedge.toml --repeat 100000     how long the decision itself takes
 
 Nothing is sent and no model is loaded. Budgets count as untouched and the upstream as reachable; the speeds are the last
-ones that the server recorded (--data-dir, else the home of Hedge), or guesses where it recorded none.)";
+ones that the server recorded (--data-dir, else the home of Hedge), or guesses where it recorded none. A model that the
+server would refuse and a tag that no rule asks for are named at the end.)";
 
 // The server's own way: gates, rule, formula.
 struct Explained {
@@ -55,6 +59,8 @@ struct Explained {
   privacy::Finding finding;
   route::Plan plan;
   bool speeds_recorded = false;
+  std::string over_budget;         // why it is gate.over_budget, else empty
+  std::vector<std::string> notes;  // what of the request means nothing here
 };
 
 chat::Request request_of(const Options& options) {
@@ -68,9 +74,37 @@ chat::Request request_of(const Options& options) {
   return request;
 }
 
-Explained explain(const Options& options, const Settings& settings, const chat::Request& request,
+// What the server calls its own model; empty where no model is configured.
+std::string local_model(const Settings& settings) {
+  if (!settings.engine.alias.empty() || settings.model.empty()) return settings.engine.alias;
+  const auto store = ModelStore::from_environment();
+  const auto path = store.ok() ? store->resolve(settings.model) : Result<std::string>(store.error());
+  return std::filesystem::path(path.ok() ? *path : settings.model).stem().string();
+}
+
+// The names of models that the server takes, and what it makes of the upstream's.
+void resolve_model(const Settings& settings, chat::Request& request, std::vector<std::string>& notes) {
+  const std::string local = local_model(settings);
+  const std::string upstream = settings.upstream.base_url.empty() ? "" : settings.upstream.model;
+  const std::string& name = request.model;
+  if (name.empty() || name == "default" || name == local) return;
+  if (name == upstream) {
+    request.routing.route = chat::Route::kUpstream;
+    return;
+  }
+  if (local.empty()) {
+    notes.push_back(fmt::format("no model is configured here, so whether '{}' is served is not known", name));
+    return;
+  }
+  const std::string more = upstream.empty() ? "" : fmt::format(" and, upstream, '{}'", upstream);
+  notes.push_back(
+      fmt::format("the server would refuse the model '{}' (404): it serves '{}'{}", name, local, more));
+}
+
+Explained explain(const Options& options, const Settings& settings, chat::Request& request,
                   const std::optional<route::Speeds>& speeds) {
   Explained out;
+  resolve_model(settings, request, out.notes);
   const route::Environment environment = make_environment(settings.policy);
   out.finding =
       privacy::OutboundGate(settings.policy.privacy, route::classes_of(settings.policy)).judge(request);
@@ -86,12 +120,16 @@ Explained explain(const Options& options, const Settings& settings, const chat::
   if (speeds) out.situation.speeds = *speeds;
   const size_t account = route::account_of(settings.policy, options.tenant);
   const route::Budget budget(route::limits_of(settings.policy), unix_time_ms);
-  const int64_t prompt_max = route::prompt_tokens_max(request);
-  const int answer_max =
-      request.max_tokens >= 0 ? request.max_tokens : settings.policy.upstream_answer_tokens_max;
-  out.situation.facts.budget_left = budget.fits(
-      {prompt_max + answer_max, route::cost_nanos(settings.policy.prices, prompt_max, answer_max)}, account);
+  const route::Amount bound =
+      route::bound_of(settings.policy, route::prompt_tokens_max(request), request.max_tokens, 0);
+  out.situation.facts.budget_left = budget.fits(bound, account);
   out.plan = route::make_plan(out.situation, settings.policy);
+  if (out.plan.gate->name == "gate.over_budget")
+    out.over_budget = budget.why_not(bound, account) + ", of which nothing counts as spent here";
+  for (const std::string& tag : options.tags) {
+    if (!route::asks_for_tag(settings.policy.rules, tag))
+      out.notes.push_back(fmt::format("no rule asks for the tag '{}'", tag));
+  }
   return out;
 }
 
@@ -115,6 +153,8 @@ json to_json(const Explained& e) {
     facts[fact.name] = fact.is_text ? json(fact.text) : json(fact.number);
   return {{"gate", e.plan.gate->name},
           {"privacy", e.finding.detail},
+          {"over_budget", e.over_budget.empty() ? json() : json(e.over_budget)},
+          {"notes", e.notes},
           {"rule", e.plan.rule == nullptr ? json() : json(e.plan.rule->name)},
           {"strategy", route::to_string(e.plan.strategy)},
           {"why", e.plan.why},
@@ -141,9 +181,8 @@ const char* help_of(size_t term) {
 
 void print_text(const Explained& e) {
   const route::Plan& plan = e.plan;
-  fmt::print(
-      "gate       {}{}\n", plan.gate->name,
-      plan.gate->is_privacy && !e.finding.detail.empty() ? " (" + printable(e.finding.detail) + ")" : "");
+  const std::string detail = plan.gate->is_privacy ? e.finding.detail : e.over_budget;
+  fmt::print("gate       {}{}\n", plan.gate->name, detail.empty() ? "" : " (" + printable(detail) + ")");
   if (e.finding.outcome == route::Privacy::kMasked)
     fmt::print("privacy    would leave masked: {}\n", printable(e.finding.detail));
   fmt::print("rule       {}\n", plan.rule == nullptr ? "none applies" : printable(plan.rule->name));
@@ -161,6 +200,7 @@ void print_text(const Explained& e) {
   }
   fmt::print("  {:<8} {:+.6f}  above zero the upstream is worth it\n", "net", plan.net);
   fmt::print("decision   {}: {}\n", plan.why, outcome(plan));
+  for (const std::string& note : e.notes) fmt::print("note       {}\n", printable(note));
 }
 
 // Rules, gates and formula alone, on facts that are there; the privacy scan is not part of it.
@@ -190,12 +230,14 @@ int run_explain(const Options& options) {
                                        options.config_path.empty() ? "; give --config FILE" : ""))),
            kExitUsage;
   }
+  if (const Status tags = api::check_tags(options.tags, "--tag"); !tags.ok())
+    return fail(tags.error()), kExitUsage;
   if (!options.data_dir.empty()) {
     if (const Status found = find_recorded(settings); !found.ok()) return fail(found.error());
   }
   const auto speeds = recorded_speeds(settings);
   if (!speeds.ok()) return fail(speeds.error());
-  const chat::Request request = request_of(options);
+  chat::Request request = request_of(options);
   const Explained explained = explain(options, settings, request, *speeds);
   if (options.as_json) {
     fmt::print("{}\n", to_json(explained).dump(2, ' ', false, json::error_handler_t::replace));
@@ -219,7 +261,9 @@ void add_route_explain(CLI::App& group, Action& chosen) {
   command->add_option("--data-dir", options->data_dir, "Folder of the session database, for recorded speeds")
       ->type_name("DIR");
   command->add_option("--tenant", options->tenant, "Decide for this tenant")->type_name("NAME");
-  command->add_option("--tag", options->tags, "A tag of the request; may be given several times")
+  command
+      ->add_option("--tag", options->tags,
+                   fmt::format("A tag of the request; may be given up to {} times", api::kTagsMax))
       ->type_name("TAG")
       ->allow_extra_args(false);
   command->add_option("--max-tokens", options->max_tokens, "The request's limit of its answer")
