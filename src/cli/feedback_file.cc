@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <mutex>
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
@@ -32,11 +33,30 @@ Result<bool> correct_of(const Json& object) {
   return wrong("\"correct\": expected true, false, 1 or 0");
 }
 
+// Whether the last line of `text` about the decision has this signal.
+bool says(std::string_view text, const std::string& decision, route::Signal signal) {
+  const size_t at =
+      text.rfind("\"id\":" + Json(decision).dump(-1, ' ', false, Json::error_handler_t::replace));
+  if (at == text.npos) return false;
+  const size_t begin = text.rfind('\n', at) + 1;  // 0 where there is none
+  const Json line = Json::parse(text.substr(begin, text.find('\n', at) - begin), nullptr, false);
+  const auto said = line.is_object() ? line.find("signal") : line.end();
+  return said != line.end() && said->is_string() &&
+         said->get_ref<const std::string&>() == route::name_of(signal);
+}
+
 }  // namespace
 
 Status append_feedback(const std::string& path, const std::string& decision, route::Signal signal) {
+  static std::mutex one_by_one;  // what is looked up is appended before another looks
+  const std::lock_guard lock(one_by_one);
   const auto entry = os::file_entry(path);
-  if (entry.ok() && entry->size_bytes >= kFeedbackBytesMax) HEDGE_TRY(os::rename_file(path, path + kOlder));
+  if (entry.ok() && entry->size_bytes >= kFeedbackBytesMax) {
+    HEDGE_TRY(os::rename_file(path, path + kOlder));
+  } else if (entry.ok()) {
+    HEDGE_TRY_SET(const std::string text, os::read_file(path, 2 * kFeedbackBytesMax));
+    if (says(text, decision, signal)) return {};
+  }
   const Json line = {{"id", decision}, {"signal", route::name_of(signal)}, {"at_ms", unix_time_ms()}};
   return os::append_file(path, line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n", 0600);
 }

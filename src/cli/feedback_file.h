@@ -16,7 +16,8 @@ inline constexpr const char* kFeedbackFile = "feedback.jsonl";
 inline constexpr size_t kFeedbackBytesMax = 32u << 20;
 inline constexpr size_t kLabelsBytesMax = 256u << 20;  // of a file from elsewhere
 
-// From any thread and process.
+// From any thread and process. A vote that the file's last line about the decision already says changes
+// nothing; of those that differ readers take the last.
 Status append_feedback(const std::string& path, const std::string& decision, route::Signal signal);
 
 // Lines of either form. The error names file and line; `left_out` counts those beyond Labels::kMax.

@@ -347,6 +347,8 @@ class Policies(unittest.TestCase):
         key = {"Authorization": "Bearer office-key"}
         for _ in range(2):
             self.assertEqual(self.device.post(path, {"signal": "thumbs_up"}, key).status, 200)
+        with open(os.path.join(self.device.data_dir, "feedback.jsonl"), encoding="utf-8") as file:
+            self.assertEqual(len(file.readlines()), 1)
         self.assertEqual(self.device.post(path, {"signal": "like"}, key).status, 400)
         self.assertEqual(self.device.post("/v1/hedge/decisions/hd-0/feedback", {"signal": "edit"}, key).status, 404)
         _, out, _, _ = harness.run("route", "learned", "export", "--data-dir", self.device.data_dir)

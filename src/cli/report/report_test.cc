@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -285,6 +286,11 @@ TEST(Feedback, IsAppendedReadAndMixedWithLabels) {
   ASSERT_TRUE(append_feedback(path, "hd-1", route::Signal::kThumbsUp).ok());
   ASSERT_TRUE(append_feedback(path, "hd-2", route::Signal::kRegenerate).ok());
   ASSERT_TRUE(append_feedback(path, "hd-1", route::Signal::kThumbsDown).ok());
+  const std::string said = read_whole(path);
+  ASSERT_TRUE(append_feedback(path, "hd-1", route::Signal::kThumbsDown).ok());
+  ASSERT_TRUE(append_feedback(path, "hd-2", route::Signal::kRegenerate).ok());
+  EXPECT_EQ(read_whole(path), said) << "a vote that is repeated changes nothing";
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 3) << "one that differs is a line of its own";
   folder.write(kFeedbackFile, read_whole(path) + R"({"id":"hd-)");  // a line that was not finished
   ASSERT_TRUE(read_feedback(path, labels, left_out).ok());
   EXPECT_EQ(labels.size(), 2U);
