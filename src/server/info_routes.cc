@@ -70,8 +70,8 @@ Reply get_metrics(Context& context, const HttpRequest&, std::string_view) {
   return reply;
 }
 
-Reply get_status(Context& context, const HttpRequest&, std::string_view) {
-  return json(status_json(status_of(context)));
+Reply get_status(Context& context, const HttpRequest& request, std::string_view) {
+  return json(status_json(status_of(context, tenant_of(request, context.options).value_or(""))));
 }
 
 Reply get_models(Context& context, const HttpRequest&, std::string_view) {

@@ -29,6 +29,7 @@ class ServerTest : public ::testing::Test {
   FakeBackend backend;
   FakeUpstream upstream;
   FakeEngine engine;
+  route::Router* router = nullptr;
   bool with_upstream = false;
   bool with_store = false;
   int engine_answers_max = 0;
@@ -47,6 +48,7 @@ class ServerTest : public ::testing::Test {
     Parts parts;
     parts.engine = &engine;
     parts.backend = &backend;
+    parts.router = router;
     parts.engine_answers_max = engine_answers_max;
     if (with_upstream) parts.upstream = &upstream;
     if (with_store) {

@@ -445,6 +445,28 @@ TEST_F(Http, StatusSaysWhatIsGoingOn) {
   EXPECT_GT(status->device.resident_bytes, 0);
 }
 
+TEST_F(Http, ATenantSeesNoBudgetButItsOwn) {
+  options.api_key = "secret";
+  options.tenants = {{"a", "key-a"}, {"b", "key-b"}};
+  route::Policy policy;
+  policy.tenants = {{"a", 100, 0, {}}, {"b", 200, 0, {}}};
+  const auto its_router = route::Router::create(backend, nullptr, policy);
+  its_router->seed_upstream_today({7, 0}, "b");
+  router = its_router.get();
+  start();
+  const auto budgets = [&](const std::string& key) {
+    std::string said;
+    const auto status = parse_status(ask(get("/v1/hedge/status", "x-api-key: " + key + "\r\n")).body);
+    for (const BudgetStatus& budget : status->budgets)
+      said += budget.tenant + ":" + std::to_string(budget.tokens) + " ";
+    return said;
+  };
+  EXPECT_EQ(budgets("key-a"), "a:0 ");
+  EXPECT_EQ(budgets("key-b"), "b:7 ");
+  EXPECT_EQ(budgets("secret"), ":7 a:0 b:7 ");
+  stop();
+}
+
 TEST(StatusJson, ComesBackAsItWasAndRefusesWhatItIsNot) {
   StatusReport report;
   report.version = "1";

@@ -257,7 +257,7 @@ UpstreamStatus upstream_of(const Parts& parts) {
 
 }  // namespace
 
-StatusReport status_of(Context& context) {
+StatusReport status_of(Context& context, std::string_view tenant) {
   StatusReport out;
   const Parts& parts = context.parts;
   out.version = HEDGE_VERSION;
@@ -277,6 +277,7 @@ StatusReport status_of(Context& context) {
   if (parts.router != nullptr) {
     out.router = parts.router->counters();
     for (const route::Account& account : parts.router->accounts()) {
+      if (!tenant.empty() && account.tenant != tenant) continue;
       out.budgets.push_back({account.tenant, account.used.tokens, account.limit.tokens,
                              static_cast<double>(account.used.nanos) * kPerNano,
                              static_cast<double>(account.limit.nanos) * kPerNano, account.beyond.tokens,

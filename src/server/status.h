@@ -61,11 +61,12 @@ struct StatusReport {
   route::Counters router;
   RecentAnswers recent;
   std::optional<UpstreamStatus> upstream;
-  std::vector<BudgetStatus> budgets;
+  std::vector<BudgetStatus> budgets;  // the device's, then the tenants'; of a tenant that asks its own alone
   DeviceStatus device;
 };
 
-StatusReport status_of(Context& context);
+// For whoever has the key of `tenant`; empty: the server's own.
+StatusReport status_of(Context& context, std::string_view tenant);
 std::string status_json(const StatusReport& report);
 // Absent fields keep their defaults, but for those by which a Hedge is known: version, http and engine.
 // kCorrupt: no such object, or a field of another type.

@@ -365,6 +365,12 @@ class Policies(unittest.TestCase):
         trace, _ = self.ask("worth", key="poor-key")
         self.assertEqual((trace["route"], trace["reasons"]), ("local", ["gate.over_budget"]))
 
+        status = self.device.get("/v1/hedge/status", {"Authorization": "Bearer poor-key"}).json
+        self.assertEqual([(b["tenant"], b["tokens_max"]) for b in status["budgets"]], [("poor", 1)])
+        _, frame, _, _ = harness.run("top", "--once", "--url", self.device.url, "--key", "office-key")
+        self.assertIn("office", frame)
+        self.assertNotIn("poor", frame)
+
         self.assertEqual(self.device.post("/v1/chat/completions", {"messages": []}).status, 401)
 
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
