@@ -347,8 +347,8 @@ class EngineImpl final : public Engine {
     SteadyClock::time_point arrived, decode_start;
   };
 
-  void show_running() {
-    std::lock_guard lock(bell_->mutex);
+  // REQUIRES: the bell's lock is held.
+  void show_running_locked() {
     views_.clear();
     for (const std::unique_ptr<Sequence>& sequence : running_) {
       const Sequence& s = *sequence;
@@ -363,14 +363,13 @@ class EngineImpl final : public Engine {
     while (true) {
       {
         std::unique_lock lock(bell_->mutex);
+        show_running_locked();  // what the last step left
         bell_->news.wait(lock, [this] { return stopping_ || !waiting_.empty() || !running_.empty(); });
         if (stopping_) break;
       }
       drop_cancelled();
       admit();
-      const bool worked = step();
-      show_running();
-      if (!worked && !running_.empty()) {
+      if (!step() && !running_.empty()) {
         std::unique_lock lock(bell_->mutex);
         bell_->news.wait_for(lock, kLagPoll);
       }
