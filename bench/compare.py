@@ -12,14 +12,21 @@ Prefill is compared with int8 arithmetic: two operations per weight of the layer
 
     bench/compare.py -m a.gguf b.gguf -t 2 -p 512 -n 128 -r 5
     bench/compare.py -m a.gguf --ik-dir ~/ik_llama.cpp/build/bin --svg chart.svg
+With --busy N so many endless loops run beside, on the same processors; each round begins with Hedge alone, and shown is which
+part of that is left, against the fair share of its threads: processors / (threads + N).
+
     bench/compare.py -m a.gguf -n 64 -d 8000 -r 3
+    bench/compare.py -m a.gguf -p 0 -n 64 --busy 2
 """
 import argparse
+import contextlib
 import html
 import json
 import math
 import os
 import statistics
+import subprocess
+import sys
 
 import common
 
@@ -36,11 +43,13 @@ def parse():
     parser.add_argument("--ik-dir", metavar="DIR", help="folder with ik_llama.cpp's programs (a build of its source); "
                         "left out without it")
     parser.add_argument("--svg", metavar="FILE", help="write a chart of the ratios as well")
+    parser.add_argument("--busy", type=int, default=0, metavar="N", help="endless loops that run beside (default 0)")
     parser.add_argument("--isa", help="kernel level for hedge (HEDGE_ISA); default: the best of the machine")
     arguments = parser.parse_args()
     common.check_common(arguments)
-    if arguments.rounds < 1 or arguments.prompt < 0 or arguments.generate < 0 or arguments.depth < 0:
-        common.fail("expected -r >= 1, -p >= 0, -n >= 0 and -d >= 0")
+    if arguments.rounds < 1 or arguments.prompt < 0 or arguments.generate < 0 or arguments.depth < 0 or \
+            arguments.busy < 0:
+        common.fail("expected -r >= 1, -p >= 0, -n >= 0, -d >= 0 and --busy >= 0")
     if arguments.depth:
         arguments.prompt = 0
     if arguments.prompt == arguments.generate == 0:
@@ -105,14 +114,28 @@ def best_limits(before, after):
             for key in ("read_gb_per_second", "int8_gop_per_second")}
 
 
+@contextlib.contextmanager
+def busy_loops(count):
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
 def measure(arguments, peers, model, environment):
-    name, hedge, isa = common.model_name(model), [], ""
+    name, hedge, alone, isa = common.model_name(model), [], [], ""
     others = {peer: [] for peer in peers}
     for i in range(arguments.rounds):
-        speeds, isa = hedge_speeds(arguments, model, environment)
-        hedge.append(speeds)
-        for peer, runs in others.items():
-            runs.append(peer_speeds(arguments, peers[peer], model))
+        if arguments.busy:
+            alone.append(hedge_speeds(arguments, model, environment)[0])
+        with busy_loops(arguments.busy):
+            speeds, isa = hedge_speeds(arguments, model, environment)
+            hedge.append(speeds)
+            for peer, runs in others.items():
+                runs.append(peer_speeds(arguments, peers[peer], model))
         common.note(f"{name} round {i + 1}/{arguments.rounds}: " + ", ".join(
             f"{test} hedge {speed:.1f}" + "".join(f" {peer} {runs[-1].get(test, 0):.1f}" for peer, runs in others.items())
             for test, speed in speeds.items()))
@@ -123,6 +146,11 @@ def measure(arguments, peers, model, environment):
         result = {"model": name, "file": os.path.abspath(model), "test": test, "isa": isa,
                   "hedge": common.summary(ours), "peers": {},
                   "read_bytes_per_token": read_bytes, "layer_weights": weights}
+        if alone:
+            share = len(os.sched_getaffinity(0)) / (arguments.threads + arguments.busy)
+            result["alone"] = common.summary([s[test] for s in alone])
+            result["of_fair_share"] = statistics.median(
+                busy / (free[test] * min(1, share)) for busy, free in zip(ours, alone))
         for peer, runs in others.items():
             if any(test not in speeds for speeds in runs):
                 common.fail(f"{peer}'s llama-bench gave no {test}")
@@ -151,6 +179,8 @@ def row_of(result):
     row = [result["model"], result["test"], speed(result["hedge"])]
     for peer in result["peers"].values():
         row += [speed(peer), f"{peer['ratio']:.2f}", f"{peer['ratio_of_rounds']:.2f}"]
+    if "alone" in result:
+        row += [speed(result["alone"]), f"{100 * result['of_fair_share']:.0f} %"]
     return row + ["-" if percent is None else f"{percent:.0f} % of {result['limit']}"]
 
 
@@ -213,6 +243,9 @@ def main():
     head = ["model", "test", "hedge t/s (extent)"]
     for peer in peers:
         head += [f"{peer} t/s (extent)", "ratio", "of rounds"]
+    if arguments.busy:
+        head += ["hedge alone", "of fair share"]
+        caption += f" {arguments.busy} endless loops beside."
     common.show_table(head + ["limit"], [row_of(r) for r in results], arguments.markdown)
     print("\nGeometric means: " + ", ".join(f"{test} {ratio:.2f} of {peer}" for (test, peer), ratio in means.items()) + ".")
     print(caption)

@@ -8,15 +8,19 @@
 
 Every answer must be the same from both servers, with the same log-probabilities. The servers take turns, request by
 request. A ratio is off's decoding time over auto's, of the medians of each prompt's rounds; their geometric mean and
-extent are shown.
+extent are shown. With --clients N so many prompts run at once, the servers take turns scene by scene, and a ratio is of the
+times until all have answered, of each round.
 
     bench/speculation.py -m model.gguf -t 2 -r 5
+    bench/speculation.py -m model.gguf -t 2 -r 5 --clients 4
 """
 import argparse
+import concurrent.futures
 import http.client
 import json
 import math
 import statistics
+import time
 
 import common
 import serving
@@ -110,23 +114,68 @@ def measure(arguments, servers, scene, prompt, temperature):
             "ratio": statistics.median(times["off"]) / statistics.median(times["auto"])}
 
 
+def measure_together(arguments, servers, scene):
+    """All prompts of a scene, `clients` at a time: seconds until all have answered by mode and round, and what was drafted."""
+    prompts, temperature = SCENES[scene]
+
+    def ask_all(mode):
+        with concurrent.futures.ThreadPoolExecutor(arguments.clients) as clients:
+            return list(clients.map(lambda prompt: ask(servers[mode], prompt, temperature, arguments), prompts))
+
+    def expect_all_same(answers):
+        for prompt, off, auto in zip(prompts, *(answers[mode] for mode in MODES)):
+            expect_same(scene, prompt, {"off": off, "auto": auto})
+
+    expect_all_same({mode: ask_all(mode) for mode in MODES})  # the prompts are known from here on
+    times = {mode: [] for mode in MODES}
+    for i in range(arguments.rounds):
+        answers = {}
+        for mode in MODES if i % 2 == 0 else MODES[::-1]:
+            began = time.perf_counter()
+            answers[mode] = ask_all(mode)
+            times[mode].append(time.perf_counter() - began)
+        expect_all_same(answers)
+    timings = [answer[1] for answer in answers["auto"]]
+    return {"prompts": len(prompts), "tokens": sum(t["predicted_n"] for t in timings), **times,
+            "drafted": sum(t.get("draft_n", 0) for t in timings),
+            "accepted": sum(t.get("draft_n_accepted", 0) for t in timings),
+            "ratios": [off / auto for off, auto in zip(times["off"], times["auto"])]}
+
+
+def show_together(name, scene, run):
+    speed = {mode: run["tokens"] / statistics.median(run[mode]) for mode in MODES}
+    return [name, scene, str(run["prompts"]), f"{speed['off']:.1f}", f"{speed['auto']:.1f}",
+            f"{statistics.median(run['ratios']):.2f}", f"{min(run['ratios']):.2f} to {max(run['ratios']):.2f}",
+            f"{100 * run['drafted'] / run['tokens']:.0f} %", f"{100 * run['accepted'] / run['tokens']:.0f} %"]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     common.add_common(parser)
     parser.add_argument("-r", "--rounds", type=int, default=5)
     parser.add_argument("-n", "--generate", type=int, default=128, help="tokens per answer")
     parser.add_argument("--scenes", default=",".join(SCENES), help="comma-separated, of " + ", ".join(SCENES))
+    parser.add_argument("--clients", type=int, default=1, metavar="N", help="prompts that run at once (default 1)")
     arguments = parser.parse_args()
     common.check_common(arguments)
+    if arguments.clients < 1:
+        common.fail(f"--clients is {arguments.clients}, expected at least 1")
     for scene in arguments.scenes.split(","):
         if scene not in SCENES:
             common.fail(f"--scenes: expected some of {', '.join(SCENES)}, got {scene}")
     rows, results = [], []
     for model in arguments.model:
         name = common.model_name(model)
-        with serving.Server(arguments, "hedge", model, 1, 2048, ("--speculation", "off")) as plain, \
-                serving.Server(arguments, "hedge", model, 1, 2048, ("--speculation", "auto")) as drafting:
+        with serving.Server(arguments, "hedge", model, arguments.clients, 2048, ("--speculation", "off")) as plain, \
+                serving.Server(arguments, "hedge", model, arguments.clients, 2048,
+                               ("--speculation", "auto")) as drafting:
             for scene in arguments.scenes.split(","):
+                if arguments.clients > 1:
+                    run = measure_together(arguments, {"off": plain, "auto": drafting}, scene)
+                    common.note(f"{name} {scene}: {run}")
+                    results.append({"model": name, "scene": scene, **run})
+                    rows.append(show_together(name, scene, run))
+                    continue
                 runs = []
                 prompts, temperature = SCENES[scene]
                 for prompt in prompts:
@@ -143,7 +192,8 @@ def main():
                              f"{100 * sum(run['drafted'] for run in runs) / tokens:.0f} %",
                              f"{100 * sum(run['accepted'] for run in runs) / tokens:.0f} %"])
     if arguments.json:
-        print(json.dumps({"threads": arguments.threads, "rounds": arguments.rounds, "results": results}, indent=2))
+        print(json.dumps({"threads": arguments.threads, "rounds": arguments.rounds, "clients": arguments.clients,
+                          "results": results}, indent=2))
         return
     common.show_table(["model", "scene", "prompts", "off t/s", "auto t/s", "ratio", "least to greatest",
                        "drafted of answer", "accepted"], rows, arguments.markdown)
