@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/clock.h"
 #include "base/result.h"
@@ -47,7 +48,22 @@ struct BackendInfo {
   std::string model;       // served model name
   int context_tokens = 0;  // 0: unknown
   int losers_max = 0;      // Stream::losers() of its answers is at most this
+  std::string endpoint{};  // which machine and model an upstream is, whatever its name; empty: this device
 };
+
+// Who wrote an answer, as it is kept with it: the backend's name and, of an upstream, its endpoint, since on
+// another machine the same name may be another's.
+inline std::string writer_of(const std::string& name, const std::string& endpoint) {
+  return endpoint.empty() ? name : name + "#" + endpoint;
+}
+// Whether the backend is the writer. One that was kept without its endpoint is known by its name.
+inline bool is_writer(const BackendInfo& info, std::string_view writer) {
+  return writer == info.name || writer == writer_of(info.name, info.endpoint);
+}
+// The name, for people.
+inline std::string_view name_of_writer(std::string_view writer) {
+  return writer.substr(0, writer.rfind('#'));
+}
 
 // Thread-safe: start() may be called by many threads at once.
 class Backend {

@@ -55,6 +55,7 @@ struct Started {
   std::string model;
   int prompt_tokens = 0;
   int cached_tokens = 0;
+  std::string endpoint{};  // BackendInfo::endpoint of the backend
 };
 
 // A piece of the answer. `text` is whole UTF-8 characters, and empty while a character or a possible stop
@@ -76,6 +77,7 @@ struct Switched {
   std::string from;
   std::string to;
   std::string reason;
+  std::string endpoint{};  // of `to`, as in Started
 };
 
 struct Done {

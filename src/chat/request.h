@@ -61,8 +61,8 @@ struct Routing {
   std::optional<int> escalate_after;  // force the switch after N local tokens
   std::vector<std::string> tags;      // what the client says about the request, for the policy's rules
   std::string tenant;                 // whose key came with it; set by the server, never by the body
-  // The backend that began the tool loop in which the conversation stands, or whose state it carries: it
-  // alone may answer. Set by session/; empty: none is known.
+  // The backend that began the tool loop in which the conversation stands, or whose state it carries, as
+  // writer_of() has it (backend.h): it alone may answer. Set by session/; empty: none is known.
   std::string bound_to;
   bool bound_by_state = false;  // its state, not the loop, is the reason
 };

@@ -37,7 +37,9 @@ class ToolLoop : public ::testing::Test {
         last_sent_ = request;
       }
       route::FakePlan plan;
-      plan.events.push_back(chat::Event(chat::Started{name, "fake", 1, 0}));
+      if (refuses_bound_ && !request.routing.bound_to.empty())
+        return make_error(ErrorCode::kUnavailable, "bound to another");
+      plan.events.push_back(chat::Event(chat::Started{name, "fake", 1, 0, name == "local" ? "" : endpoint_}));
       const std::string number = std::to_string(++answers_);
       chat::Done done;
       if (calls_ && name != "local") {
@@ -105,8 +107,8 @@ class ToolLoop : public ::testing::Test {
   const session::TemporaryFolder folder_;
   int answers_ = 0, sent_ = 0;
   chat::Request last_sent_;
-  bool calls_ = false, offers_tools_ = false;
-  std::string state_;
+  bool calls_ = false, offers_tools_ = false, refuses_bound_ = false;
+  std::string state_, endpoint_;
   std::vector<std::string> reasons_;
   route::FakeBackend local_{"local", plan("local")};
   route::FakeBackend upstream_{"cloud", plan("cloud")};
@@ -215,6 +217,21 @@ TEST_F(ToolLoop, AnotherHedgeKeepsTheLock) {
   calls_ = false;
   const Said done = ask({session::user("q"), turn_of(called), result_of(called.calls[0])}, "s");
   EXPECT_EQ(done.backend, "cloud");
+}
+
+TEST_F(ToolLoop, AnotherUpstreamOfTheSameNameDoesNotGoOn) {
+  calls_ = true;
+  endpoint_ = "0123456789abcdef";
+  const Said called = ask({session::user("q")}, "s", chat::Route::kUpstream);
+  calls_ = false;
+  const std::vector<Message> next = {session::user("q"), turn_of(called), result_of(called.calls[0])};
+  EXPECT_EQ(ask(next, "s").backend, "cloud");
+  EXPECT_EQ(last_sent_.routing.bound_to, "cloud#0123456789abcdef") << "by which upstream/ knows it";
+  refuses_bound_ = true;
+  const Said refused = ask(next, "s");
+  EXPECT_EQ(refused.error.code, ErrorCode::kUnavailable);
+  EXPECT_NE(refused.error.detail.find("cloud began this tool loop"), std::string::npos)
+      << refused.error.detail;
 }
 
 // Conversations of 18 turns at random, six kinds of them, with wishes, failures and privacy at random points:

@@ -110,7 +110,7 @@ bool HybridStream::go_upstream() {
 bool HybridStream::open_leg(Side side, Phase phase, std::unique_ptr<chat::Stream> stream) {
   close_leg(nullptr);
   leg_ = Leg{side, false, 0};
-  started(side) = chat::Started{info(side).name, info(side).model, 0, 0};
+  started(side) = chat::Started{info(side).name, info(side).model, 0, 0, info(side).endpoint};
   phase_ = phase;
   bool opened = false;
   {
@@ -294,7 +294,7 @@ void HybridStream::announce(Side side, const std::string& reason) {
   if (!announced_) {
     out_.emplace_back(started(side));
   } else {
-    out_.emplace_back(chat::Switched{name(*announced_), name(side), reason});
+    out_.emplace_back(chat::Switched{name(*announced_), name(side), reason, started(side).endpoint});
   }
   announced_ = side;
 }

@@ -75,7 +75,7 @@ void HybridStream::decide_first() {
     unavailable_reason = std::move(state.unavailable_reason);
   }
   if (const std::string& bound = request_.routing.bound_to; !bound.empty())
-    situation.facts.bound = bound == core_->local.info().name ? Bound::kLocal : Bound::kUpstream;
+    situation.facts.bound = chat::is_writer(core_->local.info(), bound) ? Bound::kLocal : Bound::kUpstream;
   const Amount bound = bound_of(policy, prompt_tokens_max(request_), request_.max_tokens, losers_max);
   situation.facts.budget_left = core_->budget.fits(bound, account_);
   if (environment.device) situation.rule.device = environment.device();
@@ -171,7 +171,8 @@ Error HybridStream::only_upstream(std::string_view why) const {
   return make_error(
       code,
       fmt::format(
-          "messages: {} {}, and cannot go on ({}); no other backend may take its place", bound,
+          "messages: {} {}, and cannot go on ({}); no other backend may take its place",
+          chat::name_of_writer(bound),
           request_.routing.bound_by_state ? "keeps state of this conversation" : "began this tool loop", why),
       "messages");
 }

@@ -61,6 +61,7 @@ class RecordingStream : public chat::Stream {
   const SteadyClock::time_point start_ = SteadyClock::now();
   const int64_t created_ms_ = unix_time_ms();
   std::string writer_;  // the backend that is writing now
+  std::string endpoint_;
   std::string answer_;
   std::vector<chat::Segment> segments_;
   std::vector<chat::Step> steps_;
@@ -95,11 +96,13 @@ Result<chat::Event> RecordingStream::next(Deadline deadline) {
 void RecordingStream::observe(const chat::Event& event) {
   if (const auto* started = std::get_if<chat::Started>(&event)) {
     writer_ = started->backend;
+    endpoint_ = started->endpoint;
   } else if (const auto* delta = std::get_if<chat::Delta>(&event)) {
     answer_ += delta->text;
     chat::append_segment(segments_, writer_, delta->text.size());
   } else if (const auto* switched = std::get_if<chat::Switched>(&event)) {
     writer_ = switched->to;
+    endpoint_ = switched->endpoint;
     chat::Step step;
     step.at_ms = static_cast<int64_t>(seconds_since(start_) * 1000);
     step.what = switched->reason;
@@ -131,7 +134,8 @@ Result<chat::Event> RecordingStream::finish(chat::Done done) {
   // What was handed on is what counts: the segments have to add up to the content, whoever made the trace.
   if (bytes_of(trace->segments) != answer_.size()) trace->segments = segments_;
   const Status appended =
-      store_.append(request_.routing.session, request_, Answer(answer_, done.tool_calls, writer_), *trace);
+      store_.append(request_.routing.session, request_,
+                    Answer(answer_, done.tool_calls, chat::writer_of(writer_, endpoint_)), *trace);
   if (!appended.ok()) return store_failed(appended.error());
   done.trace = std::move(trace);
   return chat::Event(std::move(done));
@@ -154,7 +158,10 @@ void RecordingStream::record_partial(std::string_view reason) {
       (void)store_.append_decision(request_.routing.session, request_, trace).ok();
     return;
   }
-  (void)store_.append(request_.routing.session, request_, Answer(answer_, {}, writer_), trace).ok();
+  (void)store_
+      .append(request_.routing.session, request_, Answer(answer_, {}, chat::writer_of(writer_, endpoint_)),
+              trace)
+      .ok();
 }
 
 class Recorder : public chat::Backend {

@@ -37,7 +37,7 @@ struct Turn {
   // Of an assistant's turn that was answered here: who wrote it; together the bytes of the content. A turn
   // that came in a request (an answer of another program, a few-shot example) has none.
   std::vector<chat::Segment> segments;
-  std::string writer;       // the backend that wrote its end, tool calls included
+  std::string writer;       // the backend that wrote its end, tool calls included (chat::writer_of())
   std::string decision_id;  // of an assistant's turn that was answered here
   int64_t created_ms = 0;
 

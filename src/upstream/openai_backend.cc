@@ -81,7 +81,7 @@ class HttpBackend final : public OpenAiBackend {
       : options_(options),
         network_up_(std::move(network_up)),
         endpoint_(std::move(endpoint)),
-        info_{endpoint_.name, endpoint_.model, 0},
+        info_{endpoint_.name, endpoint_.model, 0, 0, endpoint_.id()},
         multi_(multi),
         waker_(std::make_shared<Waker>(multi)),
         shared_(options) {
@@ -122,9 +122,13 @@ class HttpBackend final : public OpenAiBackend {
 
   Result<std::unique_ptr<chat::Stream>> start(const chat::Outbound& outbound) override {
     const chat::Request& request = outbound.request();
-    if (const std::string& bound = request.routing.bound_to; !bound.empty() && bound != info().name) {
-      return make_error(ErrorCode::kUnavailable, "the conversation is bound to the upstream " + bound +
-                                                     ", and this one is " + info().name);
+    if (const std::string& bound = request.routing.bound_to;
+        !bound.empty() && !chat::is_writer(info(), bound)) {
+      return make_error(
+          ErrorCode::kUnavailable,
+          fmt::format(
+              "the conversation is bound to the upstream {}, and this one is {}{}", bound, info().name,
+              info().name == chat::name_of_writer(bound) ? " at another address or with another model" : ""));
     }
     if (!is_network_up()) return no_network();
     {

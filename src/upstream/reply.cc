@@ -92,8 +92,8 @@ Status ReplyReader::on_body(std::string_view bytes, std::vector<chat::Event>& ou
 Status ReplyReader::take(Decoded decoded, std::vector<chat::Event>& out) {
   if (!started_) {
     started_ = true;
-    out.push_back(
-        chat::Started{options_.backend, decoded.model.empty() ? options_.model : decoded.model, 0, 0});
+    out.push_back(chat::Started{options_.backend, decoded.model.empty() ? options_.model : decoded.model, 0,
+                                0, options_.endpoint});
   }
   generated_ |= decoded.progress;
   progress_ += decoded.progress || decoded.finish ? 1 : 0;

@@ -30,7 +30,8 @@ class ReplyReader {
     Expect expect = Expect::kUnknown;
     std::vector<std::string> stop;
     size_t text_bytes_max = kAnswerTextBytesMax;
-    bool exact = false;  // the endpoint read the start as its own text: nothing is to be aligned
+    bool exact = false;      // the endpoint read the start as its own text: nothing is to be aligned
+    std::string endpoint{};  // for Started
   };
 
   ReplyReader(const Dialect& dialect, Options options);

@@ -32,11 +32,13 @@ class TierStream final : public chat::Stream {
 
   // Starts the next tier that takes the request.
   Status start_next() {
-    Status last = make_error(ErrorCode::kUnavailable, "no upstream is left to ask");
+    const std::string& bound = outbound_.request().routing.bound_to;
+    Status last = make_error(ErrorCode::kUnavailable,
+                             bound.empty() ? "no upstream is left to ask"
+                                           : "no upstream here is at the address and with the model of it");
     while (next_tier_ < tiers_->size()) {
       const Tier& tier = (*tiers_)[next_tier_++];
-      const std::string& bound = outbound_.request().routing.bound_to;
-      if (!bound.empty() && tier.backend->info().name != bound) continue;
+      if (!bound.empty() && !chat::is_writer(tier.backend->info(), bound)) continue;
       if (bound.empty() && next_tier_ < tiers_->size() && !tier.backend->state().available) continue;
       auto stream = tier.backend->start(outbound_);
       if (!stream.ok()) {

@@ -45,14 +45,15 @@ chat::Request say() {
 struct Outcome {
   std::vector<std::string> backends;
   std::string text;
+  std::string writer;
   int losers = 0;
   bool done = false;
   std::optional<Error> error;
 };
 
-Outcome ask(chat::Upstream& backend) {
+Outcome ask(chat::Upstream& backend, const chat::Request& request = say()) {
   Outcome out;
-  auto stream = backend.start(cleared(say()));
+  auto stream = backend.start(cleared(request));
   if (!stream.ok()) {
     out.error = stream.error();
     return out;
@@ -63,7 +64,10 @@ Outcome ask(chat::Upstream& backend) {
       out.error = event.error();
       break;
     }
-    if (auto* started = std::get_if<chat::Started>(&*event)) out.backends.push_back(started->backend);
+    if (auto* started = std::get_if<chat::Started>(&*event)) {
+      out.backends.push_back(started->backend);
+      out.writer = chat::writer_of(started->backend, started->endpoint);
+    }
     if (auto* delta = std::get_if<chat::Delta>(&*event)) out.text += delta->text;
     out.done = std::holds_alternative<chat::Done>(*event);
   }
@@ -97,6 +101,27 @@ TEST(Tiers, ATierThatFailsBeforeItsFirstTextGivesWay) {
     EXPECT_EQ(out.backends, std::vector<std::string>{"cloud"}) << fault;
     EXPECT_EQ(out.losers, 0) << fault;  // who failed has not lost
   }
+}
+
+// The name is the configuration's; on another machine it may be another's.
+TEST(Tiers, ABoundConversationGoesToThatEndpointAlone) {
+  ScriptedUpstream fog, cloud, other;
+  const auto alone = tier("cloud", cloud).backend->info();
+  const auto backend = two(tier("fog", fog), tier("cloud", cloud));
+  chat::Request request = say();
+  request.routing.bound_to = chat::writer_of("cloud", alone.endpoint);
+  const Outcome out = ask(*backend, request);
+  EXPECT_EQ(out.text, kAnswer);
+  EXPECT_EQ(out.writer, request.routing.bound_to);
+  EXPECT_EQ(fog.connections(), 0u);
+  const auto elsewhere = two(tier("fog", fog), tier("cloud", other));
+  const Outcome refused = ask(*elsewhere, request);
+  ASSERT_TRUE(refused.error);
+  EXPECT_EQ(refused.error->code, ErrorCode::kUnavailable);
+  EXPECT_EQ(ask(*tier("cloud", other).backend, request).error->code, ErrorCode::kUnavailable);
+  EXPECT_EQ(fog.connections() + other.connections(), 0u);
+  request.routing.bound_to = "cloud";  // of an answer that was kept without
+  EXPECT_EQ(ask(*elsewhere, request).backends, std::vector<std::string>{"cloud"});
 }
 
 TEST(Tiers, ATierThatBreaksOffInMidAnswerEndsTheStream) {

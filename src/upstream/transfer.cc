@@ -43,7 +43,7 @@ Status Transfer::open(Expect expect) {
   const bool exact = how() == Continuation::kTokens || how() == Continuation::kRaw;
   reader_.emplace(*endpoint_.dialect,
                   ReplyReader::Options{endpoint_.name, endpoint_.model, turn_start(request()), expect,
-                                       request().stop, kAnswerTextBytesMax, exact});
+                                       request().stop, kAnswerTextBytesMax, exact, endpoint_.id()});
   head_over_ = false;
   status_ = 0;
   reply_headers_.clear();

@@ -5,7 +5,11 @@
 
 #include <fmt/format.h>
 
+#include "base/hash.h"
+
 namespace hedge::upstream {
+
+std::string Endpoint::id() const { return fmt::format("{:016x}", fnv1a(model, fnv1a(base_url + "\n"))); }
 
 Result<Letter> Letter::write(const Endpoint& endpoint, const chat::Outbound& outbound, Continuation how,
                              const Renderer& renderer, WireOptions wire) {

@@ -33,6 +33,9 @@ struct Endpoint {
   Milliseconds connect_timeout{};
   Milliseconds first_token_timeout{};
   Milliseconds gap_timeout{};
+
+  // Which machine and model it is, whatever its name: BackendInfo::endpoint.
+  std::string id() const;
 };
 
 class Letter {

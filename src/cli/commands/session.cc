@@ -99,7 +99,7 @@ int run_show(const Options& options) {
                printable(who), printable(turn.message.content, "\n\t"));
     for (const chat::ToolCall& call : turn.message.tool_calls) {
       fmt::print("calls {}({}) as {}, for {}\n", printable(call.name), printable(call.arguments),
-                 printable(call.id), printable(turn.writer));
+                 printable(call.id), printable(chat::name_of_writer(turn.writer)));
     }
   }
   return kExitOk;
