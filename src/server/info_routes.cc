@@ -88,11 +88,12 @@ Reply get_model(Context& context, const HttpRequest&, std::string_view rest) {
 Reply get_decision(Context& context, const HttpRequest& request, std::string_view rest) {
   if (context.parts.store == nullptr || rest.empty() || rest.size() > kIdBytesMax)
     return unknown_id("decision");
-  const auto trace = context.parts.store->decision(std::string(rest));
+  auto trace = context.parts.store->decision(std::string(rest));
   if (!trace.ok()) {
     return trace.error().code == ErrorCode::kNotFound ? unknown_id("decision") : error_reply(trace.error());
   }
   if (!may_see(context, request, *trace)) return unknown_id("decision");
+  if (!trace->tenant.empty()) trace->session = session::public_id(trace->session);
   return json(api::decision_body(trace.value()));
 }
 

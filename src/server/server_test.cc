@@ -334,13 +334,27 @@ TEST_F(Http, ATenantSeesItsOwnSessionsAlone) {
   EXPECT_EQ(ask(post(decision + "/feedback", R"({"signal":"thumbs_up"})", key("key-b"))).status, 404);
   EXPECT_EQ(ask_json(get("/v1/hedge/sessions", key("key-b")))["sessions"].size(), 0u);
   EXPECT_EQ(ask_json(get("/v1/hedge/sessions", key("key-a")))["sessions"][0]["id"], "s-1");
-  EXPECT_EQ(ask_json(post("/v1/chat/completions", kChat, key("key-b") + "x-hedge-session: s-1\r\n"),
+  EXPECT_EQ(ask_json(post("/v1/chat/completions", kChat, key("device") + "x-hedge-session: s-1\r\n"),
                      400)["error"]["param"],
             "hedge.session");
   EXPECT_EQ(ask(erase("/v1/hedge/sessions/s-1", "key-b")).status, 404);
 
+  // An id that another tenant has is as free to b as any, in its answers, too.
   const std::string capsule = ask(get("/v1/hedge/sessions/s-1/capsule", key("key-a"))).body;
-  EXPECT_EQ(ask(put("/v1/hedge/sessions/s-1/capsule", capsule, "key-b")).status, 400) << "it is a's here";
+  const Json own = ask_json(post("/v1/chat/completions", kChat, key("key-b") + "x-hedge-session: s-1\r\n"));
+  EXPECT_EQ(own["hedge"]["session"], "s-1");
+  EXPECT_EQ(
+      ask_json(get("/v1/hedge/decisions/" + own["hedge"]["id"].get<std::string>(), key("key-b")))["session"],
+      "s-1");
+  EXPECT_EQ(ask_json(get("/v1/hedge/sessions", key("key-b")))["sessions"][0]["id"], "s-1");
+  EXPECT_EQ(ask_json(get("/v1/hedge/sessions/s-1", key("key-b")))["id"], "s-1");
+  EXPECT_EQ(ask_json(get("/v1/hedge/sessions/s-1/capsule", key("key-b")))["id"], "s-1");
+  EXPECT_EQ(ask(get("/v1/hedge/sessions/b/s-1", key("device"))).status, 200)
+      << "whose it is stands in its key";
+  EXPECT_EQ(ask(erase("/v1/hedge/sessions/s-1", "key-b")).status, 200);
+  EXPECT_EQ(ask(put("/v1/hedge/sessions/s-1/capsule", capsule, "key-b")).status, 200);
+  EXPECT_EQ(ask(get("/v1/hedge/sessions/s-1", key("key-a"))).status, 200) << "a's is there still";
+  EXPECT_EQ(ask(erase("/v1/hedge/sessions/s-1", "key-b")).status, 200);
   EXPECT_EQ(ask(erase("/v1/hedge/sessions/s-1", "key-a")).status, 200);
   EXPECT_EQ(ask(get("/v1/hedge/sessions/s-1", key("device"))).status, 404);
   EXPECT_EQ(ask(put("/v1/hedge/sessions/other/capsule", capsule, "key-b")).status, 400);

@@ -24,8 +24,9 @@ Result<session::SessionHead> visible_head(const Context& context, const HttpRequ
                                           std::string_view id) {
   const Error unknown = make_error(ErrorCode::kNotFound, "no session with this id");
   if (context.parts.store == nullptr || id.empty() || id.size() > kIdBytesMax) return unknown;
-  auto head = context.parts.store->head(std::string(id));
   const std::string tenant = tenant_name(context, request);
+  HEDGE_TRY_SET(const std::string key, context.parts.store->key_of(tenant, std::string(id)));
+  auto head = context.parts.store->head(key);
   if (head.ok() && !tenant.empty() && head->tenant != tenant) return unknown;
   return head;
 }
@@ -53,6 +54,7 @@ Reply get_capsule(Context& context, const std::string& id) {
   if (!loaded.ok()) return refusal(loaded.error());
   session::Capsule capsule;
   capsule.session = std::move(loaded).value();
+  capsule.session.head.id = session::public_id(capsule.session.head.id);
   capsule.kv = kv_reference(context, capsule.session);
   return json(session::encode_capsule(capsule));
 }
@@ -66,8 +68,9 @@ Reply list_sessions(Context& context, const HttpRequest& request, std::string_vi
     const auto heads = context.parts.store->list(tenant.empty() ? std::nullopt : std::optional(tenant));
     if (!heads.ok()) return error_reply(heads.error());
     for (const session::SessionHead& head : *heads) {
-      out.push_back({head.id, head.tenant, head.is_private, head.created_ms, head.turns, head.used.tokens,
-                     head.used.nanos});
+      // The device's own key names a session by its key, since ids are each tenant's own.
+      out.push_back({tenant.empty() ? head.id : std::string(session::public_id(head.id)), head.tenant,
+                     head.is_private, head.created_ms, head.turns, head.used.tokens, head.used.nanos});
     }
   }
   return json(api::sessions_body(out));
@@ -85,7 +88,7 @@ Reply get_session(Context& context, const HttpRequest& request, std::string_view
   for (const session::Turn& turn : *turns) {
     out.push_back({turn.message, turn.segments, turn.decision_id, turn.created_ms});
   }
-  return json(api::session_body(head->id, head->is_private, out));
+  return json(api::session_body(std::string(session::public_id(head->id)), head->is_private, out));
 }
 
 Reply put_session(Context& context, const HttpRequest& request, std::string_view rest) {
@@ -115,7 +118,7 @@ Reply delete_session(Context& context, const HttpRequest& request, std::string_v
   if (!head.ok()) return refusal(head.error());
   const Status removed = context.parts.store->remove(head->id);
   if (!removed.ok()) return refusal(removed.error());
-  return json(fmt::format(R"({{"id":"{}","deleted":true}})", head->id));
+  return json(fmt::format(R"({{"id":"{}","deleted":true}})", session::public_id(head->id)));
 }
 
 }  // namespace hedge::server

@@ -129,7 +129,7 @@ chat::Trace RecordingStream::own_trace() const {
 Result<chat::Event> RecordingStream::finish(chat::Done done) {
   ended_ = true;
   auto trace = std::make_shared<chat::Trace>(done.trace ? *done.trace : own_trace());
-  trace->session = request_.routing.session;
+  trace->session = public_id(request_.routing.session);
   if (trace->id.empty()) trace->id = request_.id;
   // What was handed on is what counts: the segments have to add up to the content, whoever made the trace.
   if (bytes_of(trace->segments) != answer_.size()) trace->segments = segments_;

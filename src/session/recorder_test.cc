@@ -421,6 +421,7 @@ class FailingStore : public Store {
   Result<std::vector<SessionHead>> list(const std::optional<std::string>&) override { return refused(); }
   Status remove(const std::string&) override { return refused(); }
   Result<bool> adopt(const Session&) override { return refused(); }
+  Result<std::string> key_of(const std::string&, const std::string& id) override { return id; }
   Result<chat::Trace> decision(const std::string&) override { return refused(); }
   Result<std::vector<Spent>> upstream_spent_since(int64_t) override { return refused(); }
   Result<int64_t> for_each_decision(int64_t, const std::function<bool(const chat::Trace&)>&) override {

@@ -19,6 +19,7 @@ class SqlStore final : public Store {
       : writer_(std::move(writer)), reader_(std::move(reader)) {}
 
   Result<std::string> resolve(const chat::Request& request) override;
+  Result<std::string> key_of(const std::string& tenant, const std::string& id) override;
   Result<bool> is_private(const std::string& session) override;
   Result<bool> continues_private(const chat::Request& request) override;
   Status mark_private(const std::string& session, const std::string& tenant) override;
@@ -53,12 +54,14 @@ class SqlStore final : public Store {
   // REQUIRES for all: the connection's lock is held; where something is added, in a transaction.
   Result<std::string> resolve_on(Connection& db, const chat::Request& request,
                                  const std::vector<std::string>& histories);
+  Result<std::string> key_on(Connection& db, const std::string& tenant, const std::string& id);
   Result<bool> continues_private_on(Connection& db, const chat::Request& request,
                                     const std::vector<std::string>& histories);
-  Result<bool> is_private_message(Connection& db, const chat::Message& message);
+  Result<bool> is_private_message(Connection& db, const chat::Message& message, const std::string& tenant);
   Result<std::string> writer_in(Connection& db, const std::string& session, const chat::Message* message);
   Status append_on(Connection& db, const std::string& session, const chat::Request& request,
                    const Turn& answer, const chat::Trace& trace);
+  Result<bool> has_decision(Connection& db, const std::string& id);
   Result<bool> adopt_on(Connection& db, const Session& session);
   Result<std::vector<Turn>> turns_on(Connection& db, const std::string& session);
   Result<std::vector<SessionHead>> heads_on(Connection& db, Statement select);

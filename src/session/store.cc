@@ -45,8 +45,14 @@ std::span<const chat::Message> after_last_answer(std::span<const chat::Message> 
   return messages.subspan(begin);
 }
 
-Status check_ids(const std::string& session, const chat::Trace& trace) {
-  HEDGE_TRY(check_session_id(session));
+// A session's id, or a tenant's key of one.
+Status check_key(std::string_view key, std::string_view tenant) {
+  const bool own = !tenant.empty() && key.starts_with(tenant) && key.substr(tenant.size()).starts_with('/');
+  return check_session_id(own ? key.substr(tenant.size() + 1) : key);
+}
+
+Status check_ids(std::string_view key, std::string_view tenant, const chat::Trace& trace) {
+  HEDGE_TRY(check_key(key, tenant));
   if (!trace.id.empty()) return {};
   return make_error(ErrorCode::kInvalidArgument, "expected a decision id, got none");
 }
@@ -55,6 +61,8 @@ Status check_ids(const std::string& session, const chat::Trace& trace) {
 constexpr size_t kTellingBytesMin = 12;
 
 }  // namespace
+
+std::string_view public_id(std::string_view key) { return key.substr(key.rfind('/') + 1); }
 
 Result<chat::Message> message_in(const Statement& row, int first) {
   chat::Message message;
@@ -77,13 +85,14 @@ Result<std::string> SqlStore::resolve(const chat::Request& request) {
 Result<std::string> SqlStore::resolve_on(Connection& db, const chat::Request& request,
                                          const std::vector<std::string>& histories) {
   const std::string& named = request.routing.session;
+  if (!named.empty() && !request.routing.tenant.empty()) return key_on(db, request.routing.tenant, named);
   if (!named.empty()) {
     HEDGE_TRY_SET(Statement find, db.prepare("SELECT tenant FROM sessions WHERE id = ?"));
     find.bind(1, named);
     HEDGE_TRY_SET(const bool found, find.step());
-    if (!found || find.text(0) == request.routing.tenant) return named;
+    if (!found || find.text(0).empty()) return named;
     return make_error(ErrorCode::kInvalidArgument,
-                      "hedge.session: expected a session of this API key or a new one, got another key's",
+                      "hedge.session: expected a session of this API key or a new one, got a tenant's",
                       "hedge.session");
   }
   HEDGE_TRY_SET(Statement find, db.prepare("SELECT sessions.id FROM histories "
@@ -94,6 +103,24 @@ Result<std::string> SqlStore::resolve_on(Connection& db, const chat::Request& re
   HEDGE_TRY_SET(const bool found, find.step());
   if (found) return find.text(0);
   return make_session_id();
+}
+
+Result<std::string> SqlStore::key_of(const std::string& tenant, const std::string& id) {
+  if (tenant.empty()) return id;
+  return on(*reader_, [&](Connection& db) { return key_on(db, tenant, id); });
+}
+
+Result<std::string> SqlStore::key_on(Connection& db, const std::string& tenant, const std::string& id) {
+  const std::string own = tenant + "/" + id;
+  HEDGE_TRY_SET(Statement find, db.prepare("SELECT id, tenant FROM sessions WHERE id = ? OR id = ?"));
+  find.bind(1, id).bind(2, own);
+  bool taken = false;
+  while (true) {
+    HEDGE_TRY_SET(const bool row, find.step());
+    if (!row) return taken ? own : id;
+    if (find.text(0) == own) return own;
+    taken = find.text(1) != tenant;
+  }
 }
 
 Result<bool> SqlStore::is_private(const std::string& session) {
@@ -113,34 +140,37 @@ Result<bool> SqlStore::continues_private(const chat::Request& request) {
 
 Result<bool> SqlStore::continues_private_on(Connection& db, const chat::Request& request,
                                             const std::vector<std::string>& histories) {
+  const std::string& tenant = request.routing.tenant;
   for (const std::string& hash : histories) {
     HEDGE_TRY_SET(Statement find,
                   db.prepare("SELECT 1 FROM histories JOIN sessions ON sessions.id = histories.session "
-                             "WHERE hash = ? AND private = 1 LIMIT 1"));
-    find.bind_blob(1, hash);
+                             "WHERE hash = ?1 AND private = 1 AND (?2 = '' OR tenant = ?2) LIMIT 1"));
+    find.bind_blob(1, hash).bind(2, tenant);
     HEDGE_TRY_SET(const bool found, find.step());
     if (found) return true;
   }
   for (const chat::Message& message : earlier_messages(request.messages)) {
-    HEDGE_TRY_SET(const bool found, is_private_message(db, message));
+    HEDGE_TRY_SET(const bool found, is_private_message(db, message, tenant));
     if (found) return true;
   }
   return false;
 }
 
-Result<bool> SqlStore::is_private_message(Connection& db, const chat::Message& message) {
+Result<bool> SqlStore::is_private_message(Connection& db, const chat::Message& message,
+                                          const std::string& tenant) {
   if (message.role == chat::Role::kSystem) return false;  // many conversations share it
   const std::string_view content = trimmed(message.content);
   if (content.size() < kTellingBytesMin) return false;
   HEDGE_TRY_SET(Statement find,
                 db.prepare("SELECT 1 FROM turns JOIN sessions ON sessions.id = turns.session WHERE " +
-                           std::string(db.says_the_same()) + " AND role = ?2 AND private = 1 LIMIT 1"));
-  find.bind(1, content).bind(2, chat::to_string(message.role));
+                           std::string(db.says_the_same()) +
+                           " AND role = ?2 AND private = 1 AND (?3 = '' OR tenant = ?3) LIMIT 1"));
+  find.bind(1, content).bind(2, chat::to_string(message.role)).bind(3, tenant);
   return find.step();
 }
 
 Status SqlStore::mark_private(const std::string& session, const std::string& tenant) {
-  HEDGE_TRY(check_session_id(session));
+  HEDGE_TRY(check_key(session, tenant));
   return on(*writer_, [&](Connection& db) -> Status {
     HEDGE_TRY_SET(Transaction transaction, Transaction::begin(db));
     HEDGE_TRY(add_session(db, session, tenant, /*is_private=*/true, unix_time_ms()));
@@ -191,7 +221,7 @@ Result<std::string> SqlStore::writer_in(Connection& db, const std::string& sessi
 
 Status SqlStore::append(const std::string& session, const chat::Request& request, const Answer& answer,
                         const chat::Trace& trace) {
-  HEDGE_TRY(check_ids(session, trace));
+  HEDGE_TRY(check_ids(session, request.routing.tenant, trace));
   Turn turn;
   turn.message = {chat::Role::kAssistant, request.assistant_prefix + answer.text, ""};
   turn.message.tool_calls = answer.tool_calls;
@@ -240,7 +270,7 @@ Status SqlStore::append_on(Connection& db, const std::string& session, const cha
 
 Status SqlStore::append_decision(const std::string& session, const chat::Request& request,
                                  const chat::Trace& trace) {
-  HEDGE_TRY(check_ids(session, trace));
+  HEDGE_TRY(check_ids(session, request.routing.tenant, trace));
   return on(*writer_, [&](Connection& db) -> Status {
     HEDGE_TRY_SET(Transaction transaction, Transaction::begin(db));
     HEDGE_TRY_SET(const bool is_new, add_new_decision(db, session, request, trace, unix_time_ms()));

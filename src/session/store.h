@@ -32,6 +32,10 @@ inline constexpr int kBusyTimeoutMs = 5000;        // wait for another process t
 inline constexpr int kReconnectMs = 10'000;        // a database server may be gone for so long
 inline constexpr size_t kListedSessionsMax = 1000;
 
+// Each tenant has ids of its own. The first session of an id is kept under it; another tenant's of the same
+// id under "TENANT/ID", a key that no client can name. This is the id as its tenant knows it.
+std::string_view public_id(std::string_view key);
+
 struct Turn {
   chat::Message message;
   // Of an assistant's turn that was answered here: who wrote it; together the bytes of the content. A turn
@@ -65,7 +69,7 @@ struct Used {
 
 // A session without its turns.
 struct SessionHead {
-  std::string id;
+  std::string id;      // its key; of one to be adopted, the id
   std::string tenant;  // with whose key it came; empty: the device's own
   bool is_private = false;
   int64_t created_ms = 0;
@@ -102,13 +106,18 @@ class Store {
   // The session that a request belongs to: the id it names (kInvalidArgument when it is none); else the one
   // that answered the request's history, which is all messages up to its last assistant's turn; else a new
   // id. Of several sessions with that history a private one, else the newest. Never creates rows. A tenant
-  // has sessions of its own: kPermission where the named one is another's.
+  // has sessions of its own; without one kInvalidArgument where the named session is a tenant's. Gives the
+  // session's key, as all below take it.
   virtual Result<std::string> resolve(const chat::Request& request) = 0;
+  // The key of a tenant's session of this id, whether there is one or not; of no tenant, the id.
+  virtual Result<std::string> key_of(const std::string& tenant, const std::string& id) = 0;
   virtual Result<bool> is_private(const std::string& session) = 0;
   // True when the request continues what a private session has said, under whatever session id it comes: some
   // beginning of its messages is the conversation of a private session up to one of its answers, or one of
   // the messages up to its last answer stands in a private session (a client that edits or drops a turn).
-  // The system's messages and those of less than 12 bytes tell nothing.
+  // The system's messages and those of less than 12 bytes tell nothing. A tenant's request is held against
+  // that tenant's sessions alone, so that nobody can try out what another has said; one of no tenant, against
+  // all.
   virtual Result<bool> continues_private(const chat::Request& request) = 0;
   virtual Status mark_private(const std::string& session, const std::string& tenant = {}) = 0;
   // Who wrote `message`, an answer given here, in this session or in another that holds the conversation up
@@ -141,6 +150,8 @@ class Store {
   // A session from elsewhere (capsule.h) becomes one of ours, its answers with decisions that say so. One
   // that is here already is taken on where its turns are the beginning of the other's, and else refused with
   // kInvalidArgument: neither side loses turns. A private mark on either side holds. True: something is new.
+  // Where the id is another tenant's this one gets a key of its own (key_of), and so do answers whose
+  // decisions' ids another session has: nobody learns what others keep.
   virtual Result<bool> adopt(const Session& session) = 0;
   virtual Result<chat::Trace> decision(const std::string& id) = 0;  // kNotFound
   // What upstreams were paid since a point of time, by tenant, so that budgets survive a restart.

@@ -22,10 +22,10 @@ constexpr char kHeads[] =
 Error unknown_session() { return make_error(ErrorCode::kNotFound, "there is no session of this id"); }
 
 // The trace of an answer that was given elsewhere.
-chat::Trace trace_of_adopted(const Turn& turn, const Session& session) {
+chat::Trace trace_of_adopted(const Turn& turn, const Session& session, const std::string& key) {
   chat::Trace trace;
   trace.id = turn.decision_id;
-  trace.session = session.head.id;
+  trace.session = key;
   const bool local = turn.writer == "local";
   const bool mixed =
       std::any_of(turn.segments.begin(), turn.segments.end(), [&](const chat::Segment& segment) {
@@ -150,9 +150,19 @@ Result<bool> SqlStore::adopt(const Session& session) {
   return on(*writer_, [&](Connection& db) { return adopt_on(db, session); });
 }
 
+Result<bool> SqlStore::has_decision(Connection& db, const std::string& id) {
+  HEDGE_TRY_SET(Statement find, db.prepare("SELECT 1 FROM decisions WHERE id = ?"));
+  find.bind(1, id);
+  return find.step();
+}
+
 Result<bool> SqlStore::adopt_on(Connection& db, const Session& session) {
-  const std::string& id = session.head.id;
+  const std::string& tenant = session.head.tenant;
   HEDGE_TRY_SET(Transaction transaction, Transaction::begin(db));
+  std::string id = session.head.id;
+  if (!tenant.empty()) {
+    HEDGE_TRY_SET(id, key_on(db, tenant, session.head.id));
+  }
   HEDGE_TRY(add_session(db, id, session.head.tenant, session.head.is_private,
                         session.head.created_ms > 0 ? session.head.created_ms : unix_time_ms()));
   SessionHead ours;
@@ -163,31 +173,26 @@ Result<bool> SqlStore::adopt_on(Connection& db, const Session& session) {
     if (heads.empty()) return unknown_session();
     ours = std::move(heads.front());
   }
-  if (ours.tenant != session.head.tenant) {
-    return make_error(ErrorCode::kInvalidArgument, "session " + id + " is here already, of another API key");
-  }
+  if (ours.tenant != tenant)
+    return make_error(ErrorCode::kInvalidArgument, "session " + id + " is here already, a tenant's", "id");
   HEDGE_TRY_SET(const std::vector<Turn> known, turns_on(db, id));
   const size_t both = std::min(known.size(), session.turns.size());
   for (size_t i = 0; i < both; ++i) {
     if (known[i].message == session.turns[i].message) continue;
     return make_error(ErrorCode::kInvalidArgument,
-                      "session " + id + " has gone on here in another way: turn " + std::to_string(i) +
-                          " differs; delete one of the two, or import under another id");
+                      "session " + session.head.id + " has gone on here in another way: turn " +
+                          std::to_string(i) + " differs; delete one of the two, or import under another id");
   }
   const std::vector<std::string> histories = histories_of(session.turns);
   for (size_t i = both; i < session.turns.size(); ++i) {
-    const Turn& turn = session.turns[i];
+    Turn turn = session.turns[i];
     if (!turn.decision_id.empty()) {
-      HEDGE_TRY_SET(Statement find, db.prepare("SELECT session FROM decisions WHERE id = ?"));
-      find.bind(1, turn.decision_id);
-      HEDGE_TRY_SET(const bool found, find.step());
-      if (found) {
-        return make_error(ErrorCode::kInvalidArgument,
-                          "decision " + turn.decision_id + " is here already, in session " + find.text(0));
+      // Another session has it, a copy under another id or somebody else's: this one's gets an id of its own.
+      HEDGE_TRY_SET(const bool taken, has_decision(db, turn.decision_id));
+      if (taken) {
+        HEDGE_TRY_SET(turn.decision_id, make_decision_id());
       }
-    }
-    if (!turn.decision_id.empty()) {
-      HEDGE_TRY(add_decision(db, id, trace_of_adopted(turn, session), turn.created_ms));
+      HEDGE_TRY(add_decision(db, id, trace_of_adopted(turn, session, id), turn.created_ms));
       HEDGE_TRY(add_history(db, id, histories[i]));
     }
     HEDGE_TRY(add_turn(db, id, static_cast<int64_t>(i), turn));

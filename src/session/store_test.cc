@@ -141,6 +141,23 @@ TEST_P(StoreTest, APrivateConversationIsKnownUnderAnotherId) {
   EXPECT_FALSE(store_->continues_private(request_of({user("q1"), assistant("other"), user("q2")})).value());
 }
 
+TEST_P(StoreTest, NobodyTriesOutWhatAnotherTenantSaid) {
+  chat::Request first = request_of({user("What does the contract with the owner say?")});
+  first.routing.tenant = "a";
+  first.routing.private_session = true;
+  ASSERT_OK(store_->append("s", first, "It says that the house is sold.", trace_of("hd-a", {{"local", 31}})));
+  const auto known = [&](const std::string& tenant, const std::string& answer) {
+    chat::Request next = request_of({first.messages[0], assistant(answer), user("And then?")});
+    next.routing.tenant = tenant;
+    return store_->continues_private(next).value();
+  };
+  for (const char* answer : {"It says that the house is sold.", "Something else."}) {
+    EXPECT_TRUE(known("a", answer));
+    EXPECT_TRUE(known("", answer)) << "the device's own key";
+    EXPECT_FALSE(known("b", answer));
+  }
+}
+
 TEST_P(StoreTest, AnEditedPrivateConversationIsStillPrivate) {
   const std::string question = "What does the contract with the owner say?";
   const std::string answer = "It says that the house is sold.";
@@ -407,9 +424,16 @@ TEST_P(StoreTest, ATenantHasSessionsOfItsOwn) {
   EXPECT_EQ(resolve(request(next, "a", "s")), "s");
   EXPECT_NE(resolve(request(next, "b")), "s") << "found by another's history";
   EXPECT_NE(resolve(request(next, "")), "s");
-  const auto named = store_->resolve(request(next, "b", "s"));
-  ASSERT_FALSE(named.ok());
-  EXPECT_EQ(named.error().field, "hedge.session");
+  EXPECT_EQ(store_->resolve(request(next, "", "s")).error().field, "hedge.session");
+  EXPECT_EQ(resolve(request(next, "b", "s")), "b/s") << "an id that a has is as free to b as any";
+  ASSERT_OK(store_->append("b/s", request({user("q")}, "b"), "hi", trace_of("hd-3", {{"local", 2}})));
+  EXPECT_EQ(contents(*store_, "s").back(), "assistant:hello");
+  ASSERT_OK(store_->remove("s"));
+  EXPECT_EQ(store_->key_of("b", "s").value(), "b/s") << "it stays where it is";
+  EXPECT_EQ(public_id("b/s"), "s");
+  ASSERT_OK(store_->remove("b/s"));
+  EXPECT_EQ(store_->key_of("b", "s").value(), "s");
+  ASSERT_OK(store_->append("s", request({user("q")}, "a"), "hello", trace_of("hd-1", {{"local", 5}})));
   ASSERT_OK(store_->append("t", request({user("q")}, "b"), "hello", trace_of("hd-2", {{"local", 5}})));
   ASSERT_EQ(store_->list("b")->size(), 1u);
   EXPECT_EQ(store_->list("b")->front().id, "t");
@@ -490,6 +514,24 @@ TEST_P(StoreTest, AnAdoptedSessionGoesOn) {
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
   EXPECT_EQ(contents(*store_, "s").back(), "assistant:a4");
+}
+
+TEST_P(StoreTest, WhoBringsACapsuleLearnsNothingOfOtherTenants) {
+  chat::Request request = request_of({user("q")});
+  request.routing.tenant = "a";
+  ASSERT_OK(store_->append("s", request, "hello", trace_of("hd-1", {{"local", 5}})));
+  Session capsule = store_->load("s").value();
+  capsule.head.tenant = "b";
+  ASSERT_OK(store_->adopt(capsule));
+  const std::string key = store_->key_of("b", "s").value();
+  EXPECT_EQ(contents(*store_, key), contents(*store_, "s"));
+  EXPECT_EQ(store_->head("s")->tenant, "a");
+  EXPECT_EQ(store_->head(key)->tenant, "b");
+  // The answer's id is a's, and stays it.
+  EXPECT_EQ(store_->decision("hd-1")->session, "s");
+  EXPECT_NE(store_->turns(key)->back().decision_id, "hd-1");
+  EXPECT_EQ(store_->decision(store_->turns(key)->back().decision_id)->session, key);
+  EXPECT_FALSE(store_->adopt(capsule).value()) << "nothing new";
 }
 
 TEST_P(StoreTest, WhatASessionCostIsCarriedAndCountedOnce) {

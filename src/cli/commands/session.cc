@@ -111,6 +111,7 @@ int run_export(const Options& options) {
   auto session = (*store)->load(options.id);
   if (!session.ok()) return fail(named(session.error(), options.id));
   const bool is_private = session->head.is_private;
+  session->head.id = session::public_id(session->head.id);
   const std::string text = session::encode_capsule({std::move(session).value(), std::nullopt});
   if (options.out.empty()) {
     fmt::print("{}", text);
