@@ -1,8 +1,9 @@
 #include "base/json_strings.h"
 
-#include <cstdint>
-#include <optional>
+#include <algorithm>
+#include <utility>
 
+#include "base/ascii.h"
 #include "base/utf8.h"
 
 namespace hedge {
@@ -67,7 +68,88 @@ size_t unescape(std::string_view json, size_t at, std::string& out) {
   return at + 5;
 }
 
+constexpr std::string_view kSpace = " \t\r\n";
+constexpr std::string_view kSigns = " \t\r\n{}[],:";
+constexpr std::string_view kEnds = " \t\r\n{}[],:\"";
+
+bool is_number(std::string_view word) {
+  return (is_digit(word[0]) || word[0] == '-') &&
+         word.find_first_not_of("0123456789+-.eE") == std::string_view::npos;
+}
+
 }  // namespace
+
+std::optional<JsonPiece> next_json_piece(std::string_view json, size_t& at) {
+  using Kind = JsonPiece::Kind;
+  at = std::min(json.find_first_not_of(kSigns, at), json.size());
+  if (at == json.size()) return std::nullopt;
+  if (json[at] != '"') {
+    const size_t end = std::min(json.find_first_of(kEnds, at), json.size());
+    const std::string_view word = json.substr(at, end - at);
+    const bool literal = word == "true" || word == "false" || word == "null";
+    if (!literal && !is_number(word)) return std::nullopt;
+    return JsonPiece{literal ? Kind::kLiteral : Kind::kNumber, std::exchange(at, end), end};
+  }
+  size_t end = at + 1;
+  while (end < json.size() && json[end] != '"') end += json[end] == '\\' ? 2 : 1;
+  if (end >= json.size()) return std::nullopt;
+  const size_t begin = std::exchange(at, end + 1) + 1;
+  const size_t next = json.find_first_not_of(kSpace, at);
+  const bool is_name = next != std::string_view::npos && json[next] == ':';
+  return JsonPiece{is_name ? Kind::kName : Kind::kString, begin, end};
+}
+
+bool is_json_text(std::string_view text) {
+  const size_t first = text.find_first_not_of(kSpace);
+  if (first == std::string_view::npos || (text[first] != '{' && text[first] != '[')) return false;
+  const char last = text[text.find_last_not_of(kSpace)];
+  if (last != '}' && last != ']') return false;
+  size_t at = first;
+  while (next_json_piece(text, at)) {
+  }
+  return at == text.size();
+}
+
+void append_json_unescaped(std::string& out, std::string_view inside) {
+  for (size_t at = 0; at < inside.size();) {
+    if (inside[at] == '\\' && at + 1 < inside.size()) {
+      at = unescape(inside, at + 1, out);
+    } else {
+      out += inside[at++];
+    }
+  }
+}
+
+void append_json_escaped(std::string& out, std::string_view text) {
+  constexpr std::string_view kHex = "0123456789abcdef";
+  for (const char c : text) {
+    switch (c) {
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      default:
+        if (static_cast<unsigned char>(c) < 0x20) {
+          out += "\\u00";
+          out.push_back(kHex[static_cast<unsigned char>(c) >> 4]);
+          out.push_back(kHex[static_cast<unsigned char>(c) & 15]);
+        } else {
+          out.push_back(c);
+        }
+    }
+  }
+}
 
 std::vector<std::string> json_strings(std::string_view json) {
   std::vector<std::string> out;

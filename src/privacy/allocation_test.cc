@@ -15,7 +15,9 @@ chat::Request request_of(std::string text) {
   request.messages = {{Role::kSystem, "You help.", ""},
                       {Role::kUser, std::move(text), "guest"},
                       {Role::kAssistant, "Certainly.", ""},
+                      {Role::kTool, R"({"cup_sizes": ["large\nand round", 12.5], "open": null})", ""},
                       {Role::kUser, "And then, in 1987?", ""}};
+  request.messages[2].tool_calls = {{"call_1", "look_up", R"({"city": "caf\u00e9", "count": 3})"}};
   request.stop = {"END", "\n\n\n"};
   request.sampling.seed = 18446744073709551615u;
   request.way.path = "device,fog";

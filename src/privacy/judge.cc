@@ -79,6 +79,14 @@ void Judge::judge(Field field, std::string_view text) {
   if (text.empty() || !admit(text)) return;
   if (rules_.closed(field)) closed_ |= uint32_t{1} << static_cast<size_t>(field);
   const TypeSet asked = rules_.asked(field);
+  const bool is_json = is_json_text(text);
+  judge_as(field, text, is_json ? asked & ~kTaggedOnly : asked, 0);
+  if (is_json) judge_members(field, text);
+  judge_base64(text);
+  judge_joined(text);
+}
+
+void Judge::judge_as(Field field, std::string_view text, TypeSet asked, size_t label) {
   const std::vector<Span>* spans = nullptr;
   if ((asked & kTaggedOnly) != 0) {
     if (!work_.scanner) work_.scanner = std::make_unique<Scanner>();
@@ -87,12 +95,18 @@ void Judge::judge(Field field, std::string_view text) {
     spans = &detect(text, detectors_of(asked), work_.detect);
   }
   for (const Span& span : *spans) {
-    const TypeSet type = set_of(span.type);
+    const TypeSet type = counts_behind(label, span, text, asked) ? set_of(span.type) : 0;
     found_ |= type & rules_.local(field);
     masked_ |= type & rules_.masked(field);
   }
-  judge_base64(text);
-  judge_joined(text);
+}
+
+void Judge::judge_members(Field field, std::string_view json) {
+  each_member(json, work_.json, [&](const JsonPiece& piece, std::string_view text, size_t label) {
+    judge_as(field, text, types_of(piece, text.substr(label), rules_.asked(field)), label);
+    if (json.substr(piece.begin, piece.end - piece.begin).find('\\') != std::string_view::npos)
+      judge_base64(text.substr(label));
+  });
 }
 
 void Judge::judge_rigid(std::string_view text, Rigid kind) {

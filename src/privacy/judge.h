@@ -13,6 +13,7 @@
 #include "privacy/base64.h"
 #include "privacy/detector.h"
 #include "privacy/finding.h"
+#include "privacy/json_members.h"
 #include "privacy/policy.h"
 #include "privacy/scan.h"
 
@@ -29,6 +30,7 @@ struct ScanHooks {
 struct JudgeWork {
   DetectWork detect;
   Base64Work base64;
+  JsonWork json;
   std::string joined;
   std::vector<size_t> seams;         // in `joined`, rising
   std::unique_ptr<Scanner> scanner;  // made when the tagger is first asked
@@ -54,6 +56,9 @@ class Judge {
 
  private:
   bool admit(std::string_view text);
+  // What is found behind the first `label` bytes.
+  void judge_as(Field field, std::string_view text, TypeSet asked, size_t label);
+  void judge_members(Field field, std::string_view json);
   void judge_base64(std::string_view text);
   void judge_joined(std::string_view text);
   void judge_window(std::string_view text, size_t begin, size_t end);

@@ -4,16 +4,22 @@
 // Exact: unmask(mask(text)) == text for any text. What looks like a placeholder in the text itself is masked,
 // too
 // (<TEXT_1>), so that every placeholder in a masked text is one of ours.
+//
+// Of a name its words are masked, too, where they stand alone: <PERSON_1_1>, <PERSON_1_2>, numbered as they
+// come (name_words.h).
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/result.h"
+#include "privacy/json_members.h"
 #include "privacy/policy.h"
 #include "privacy/scan.h"
 
@@ -29,12 +35,16 @@ class PlaceholderTable {
     std::string value;
   };
 
-  // The placeholder of a value, made when it has none yet.
+  // The placeholder of a value, made when it has none yet; of a word of a name that is here, the name's with
+  // one number more.
   const std::string& placeholder(std::string_view type, std::string_view value);
   // The value behind a placeholder, or null.
   const std::string* value(std::string_view placeholder) const;
   // The placeholder of a value of any type, or null.
   const std::string* known(std::string_view value) const;
+  // The first name that has the whole of `text` as one of its words, or the word of this hash; or null.
+  const Entry* name_with(std::string_view text) const;
+  const Entry* name_with(uint32_t word) const;
   // Puts an entry of a saved table in. kCorrupt when it is no placeholder or stands there with another value.
   Status add(std::string_view placeholder, std::string_view value);
 
@@ -43,11 +53,17 @@ class PlaceholderTable {
   bool any_begins(std::string_view text) const;
 
  private:
+  void add_entry(std::string placeholder, std::string_view value);
+
   std::vector<Entry> entries_;
   std::map<std::string, size_t, std::less<>> by_placeholder_;
   std::map<std::string, size_t, std::less<>> by_value_;  // the first placeholder of each value
-  std::map<std::string, size_t, std::less<>> numbers_;   // the last number of each type
+  std::map<std::string, size_t, std::less<>> numbers_;   // the last number of each type, and of each name
+  std::map<uint32_t, size_t> by_word_;                   // the first name that has the word
 };
+
+// "PERSON" of "<PERSON_1>" and of its part, "<PERSON_1_2>".
+std::string_view type_of(std::string_view placeholder);
 
 // Masks texts of one conversation with one table.
 class Masker {
@@ -59,9 +75,16 @@ class Masker {
   void set_types(TypeSet types) { types_ = types; }
   // Puts the text's values into the table. A value that is found in one text is masked in all of them: so
   // learn all texts first, then mask them.
-  void learn(std::string_view text);
+  void learn(std::string_view text) { learn(text, 0, types_); }
   // `text` with placeholders; learns it, too.
-  std::string mask(std::string_view text);
+  std::string mask(std::string_view text) { return mask(text, 0, types_); }
+  // The same for a text of JSON, string by string; it stays JSON. A string in which something is masked is
+  // written anew, so that not every byte comes back, but every value. REQUIRES is_json_text(json).
+  void learn_json(std::string_view json);
+  std::string mask_json(std::string_view json);
+
+  // The placeholders that stand in what was masked.
+  const std::set<std::string, std::less<>>& used() const { return used_; }
 
  private:
   struct Range {
@@ -69,12 +92,18 @@ class Masker {
     size_t end = 0;
     std::string_view type;
   };
-  std::vector<Range> find(std::string_view text);
+  // The first `label` bytes of the text are none of it, but say what follows.
+  void learn(std::string_view text, size_t label, TypeSet types);
+  std::string mask(std::string_view text, size_t label, TypeSet types);
+  std::vector<Range> find(std::string_view text, size_t label, TypeSet types);
   void add_known(std::string_view text, std::vector<Range>& ranges) const;
+  void add_name_words(std::string_view text, std::vector<Range>& ranges) const;
 
   Scanner* scanner_;
   PlaceholderTable* table_;
   TypeSet types_;
+  JsonWork json_;
+  std::set<std::string, std::less<>> used_;
 };
 
 // How values are written where the placeholders stood.
@@ -87,7 +116,8 @@ enum class Escape : uint8_t {
 // mid-answer leaves of a value.
 bool ends_inside_value(std::string_view text, const PlaceholderTable& table);
 
-// Whether a value that is masked wherever it stands does stand in `text`.
+// Whether a value that is masked wherever it stands does stand in `text`, or a word of a name, unless it is
+// an English word as well: definitions of tools would be full of "Mark" and "Will".
 bool holds_value(std::string_view text, const PlaceholderTable& table);
 
 // Puts values in the place of placeholders in a text that comes in pieces. Holds back no more than what may
@@ -114,6 +144,10 @@ class Unmasker {
 
 // All at once.
 std::string unmask(std::string_view text, const PlaceholderTable& table, Escape escape = Escape::kNone);
+
+// In what a tool is called with: JSON, or what a model took for it. Placeholders that are spelled in escapes
+// are found, too.
+std::string unmask_json(std::string_view json, const PlaceholderTable& table);
 
 // Whether the whole of `text` looks like a placeholder: <UPPER_CASE_12>.
 bool is_mask_placeholder(std::string_view text);

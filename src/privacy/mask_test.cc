@@ -103,6 +103,33 @@ TEST(Unmasker, PlaceholdersCutAnywhere) {
   EXPECT_EQ(unmask(R"({"to":"<PERSON_1>"})", table, Escape::kJson), R"({"to":"Jane \"J\" Roe"})");
 }
 
+TEST(Unmasker, ArgumentsOfToolsHoweverTheyAreSpelled) {
+  PlaceholderTable table;
+  table.placeholder("PERSON", "Jane \"J\" Roe");
+  EXPECT_EQ(unmask_json(R"({"to":"\u003cPERSON_1\u003e","n":1})", table), R"({"to":"Jane \"J\" Roe","n":1})");
+  EXPECT_EQ(unmask_json(R"({"to":"<PERSON_1>","path":"a\/b"})", table),
+            R"({"to":"Jane \"J\" Roe","path":"a\/b"})");
+  EXPECT_EQ(unmask_json(R"({"to":"<PERSON_1>)", table), R"({"to":"Jane \"J\" Roe)") << "cut";
+}
+
+TEST(Mask, PartsOfNames) {
+  PlaceholderTable table;
+  table.placeholder("PERSON", "Dr. Anna M\u00fcller-L\u00fcdenscheidt");
+  table.placeholder("ORGANIZATION", "Zyxwonk Consulting Limited");
+  table.placeholder("PERSON", "Anna Bo");
+  Scanner scanner;
+  Masker masker(scanner, table, 0);
+  const std::string text =
+      "The M\u00dcLLER file of Anna, Bo and L\u00fcdenscheidt: Consulting a Doctor, Zyxwonk";
+  const std::string out = masker.mask(text);
+  EXPECT_EQ(
+      out,
+      "The <PERSON_1_1> file of <PERSON_1_2>, Bo and <PERSON_1_3>: Consulting a Doctor, <ORGANIZATION_1_1>");
+  EXPECT_EQ(unmask(out, table), text);
+  EXPECT_EQ(type_of("<PERSON_1_2>"), "PERSON");
+  EXPECT_EQ(type_of("<STREET_ADDRESS_1>"), "STREET_ADDRESS");
+}
+
 TEST(Unmasker, HoldsBackOnlyWhatMayBecomeAPlaceholder) {
   PlaceholderTable table;
   table.placeholder("PERSON", "Jane");

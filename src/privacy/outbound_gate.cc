@@ -19,17 +19,32 @@ Passage stays(Outcome outcome, std::string detail) {
   return out;
 }
 
-// "EMAIL_ADDRESS 1, PERSON 2": how many values of each type the table holds.
-std::string counts_of(const PlaceholderTable& table) {
+// "EMAIL_ADDRESS 1, PERSON 2": how many placeholders of each type stand in the request.
+std::string counts_of(const Masker& masker) {
   std::map<std::string_view, int> counts;
-  for (const PlaceholderTable::Entry& entry : table.entries()) {
-    const std::string_view name = entry.placeholder;
-    ++counts[name.substr(1, name.rfind('_') - 1)];
-  }
+  for (const std::string& placeholder : masker.used()) ++counts[type_of(placeholder)];
   std::string out;
   for (const auto& [type, count] : counts)
     out += fmt::format("{}{} {}", out.empty() ? "" : ", ", type, count);
   return out;
+}
+
+// The values of a request's texts, in the order of the conversation, until so many bytes are read. Returns
+// how many were.
+size_t learn_texts(const chat::Request& request, const Rules& rules, size_t bytes_max, Masker& masker) {
+  size_t bytes = 0;
+  const auto learn = [&](Field field, std::string_view text) {
+    if (text.size() > bytes_max - bytes) bytes_max = bytes;  // here it ends
+    if (bytes == bytes_max) return;
+    bytes += text.size();
+    masker.set_types(rules.masked(field));
+    is_json_text(text) ? masker.learn_json(text) : masker.learn(text);
+  };
+  each_text(request, learn, [&](std::string_view text, Rigid kind) {
+    // So that the second lock knows what escapes hide.
+    if (kind == Rigid::kSaid) learn(Field::kTool, text);
+  });
+  return bytes;
 }
 
 // Whether a placeholder took the place of what was no string in JSON: the text would be none any more.
@@ -127,20 +142,7 @@ Passage OutboundGate::mask(chat::Request request, const Rules& rules) const {
   thread_local Scanner scanner;
   auto table = std::make_shared<PlaceholderTable>();
   Masker masker(scanner, *table);
-  size_t bytes = 0;
-  each_text(
-      static_cast<const chat::Request&>(request),
-      [&](Field field, const std::string& text) {
-        masker.set_types(rules.masked(field));
-        masker.learn(text);
-        bytes += text.size();
-      },
-      // So that the second lock knows what escapes hide.
-      [&](std::string_view text, Rigid kind) {
-        if (kind != Rigid::kSaid) return;
-        masker.set_types(rules.masked(Field::kTool));
-        masker.learn(text);
-      });
+  const size_t bytes = learn_texts(request, rules, SIZE_MAX, masker);
   if (table->entries().size() > kSearchBytesMax / std::max<size_t>(bytes, 1))
     return stays(Outcome::kUnjudged,
                  fmt::format("expected fewer values in so long a text, got {}", table->entries().size()));
@@ -151,7 +153,7 @@ Passage OutboundGate::mask(chat::Request request, const Rules& rules) const {
       request,
       [&](Field field, std::string& text) {
         masker.set_types(rules.masked(field));
-        text = masker.mask(text);
+        text = is_json_text(text) ? masker.mask_json(text) : masker.mask(text);
       },
       [](std::string_view, Rigid) {});
   for (const chat::Message& message : request.messages) {
@@ -166,8 +168,8 @@ Passage OutboundGate::mask(chat::Request request, const Rules& rules) const {
   if (const Finding left = judge_masked(request, *table, rules); left.outcome != Outcome::kClean)
     return stays(left.outcome, "after masking: " + left.detail);
   Passage out;
-  out.finding = {Outcome::kMasked, counts_of(*table)};
-  out.values = static_cast<int>(table->entries().size());
+  out.finding = {Outcome::kMasked, counts_of(masker)};
+  out.values = static_cast<int>(masker.used().size());
   out.table = std::move(table);
   out.outbound.reset(new chat::Outbound(std::move(request)));
   return out;
@@ -178,7 +180,14 @@ Passage OutboundGate::mask(chat::Request request, const Rules& rules) const {
 Finding OutboundGate::judge_masked(const chat::Request& masked, const PlaceholderTable& table,
                                    const Rules& rules) const {
   bool held = false;
-  const auto look = [&](std::string_view text) { held = held || holds_value(text, table); };
+  const auto look = [&](std::string_view text) {
+    held = held || holds_value(text, table);
+    if (held || !is_json_text(text)) return;
+    JsonWork work;
+    each_member(text, work, [&](const JsonPiece&, std::string_view said, size_t label) {
+      held = held || holds_value(said.substr(label), table);
+    });
+  };
   each_text(
       masked, [&](Field, const std::string& text) { look(text); },
       [&](std::string_view text, Rigid) { look(text); });

@@ -344,8 +344,8 @@ TEST(Mask, WhatToolsAreCalledWithIsMaskedAndPutBack) {
   ASSERT_TRUE(event.ok());
   EXPECT_EQ(std::get<chat::Done>(*event).tool_calls[0].arguments, R"({"to":"jane@example.com"})");
 
-  // What is no plain string in JSON has no place for a placeholder.
-  request.messages[1].tool_calls[0].arguments = R"({"to":"jane\u0040example.com"})";
+  // What hides behind escapes and is no JSON has no place for a placeholder.
+  request.messages[1].tool_calls[0].arguments = R"({"to":"jane\u0040example.com")";
   EXPECT_EQ(gate.pass(request).outbound, nullptr);
   request.messages[1].tool_calls.clear();
   request.tools = R"([{"type":"function","function":{"name":"mail","description":"for jane@example.com"}}])";
@@ -360,8 +360,8 @@ TEST(Mask, NamesBehindEscapesOrInDefinitionsStay) {
   const Passage plain = gate.pass(request);
   ASSERT_NE(plain.outbound, nullptr) << plain.finding.detail;
   EXPECT_EQ(plain.outbound->request().messages[1].tool_calls[0].arguments.find("Roe"), std::string::npos);
-  // A value that is spelled in escapes is known, and has no place for a placeholder.
-  request.messages[1].tool_calls[0].arguments = R"({"text":"My name is J\u0061ne R\u006fe."})";
+  // A value that is spelled in escapes is known, and in what is no JSON has no place for a placeholder.
+  request.messages[1].tool_calls[0].arguments = R"(f({"text":"My name is J\u0061ne R\u006fe."}))";
   EXPECT_EQ(gate.pass(request).outbound, nullptr);
   // In definitions the tagger is not asked, but what is masked elsewhere may not stand there.
   request = user_says("My name is Jane Roe, jane@example.com.");
@@ -406,6 +406,104 @@ TEST(Mask, AConversationThatGoesOnIsMaskedAsBefore) {
   const chat::Request after = restarted.pass(request).outbound->request();
   for (size_t i = 0; i < before.messages.size(); ++i) EXPECT_EQ(after.messages[i], before.messages[i]);
   EXPECT_EQ(after.messages.back().content, "And to <EMAIL_ADDRESS_3>");
+}
+
+TEST(Mask, PartsOfANameAreMaskedWhereTheyStandAlone) {
+  const OutboundGate gate(with({{"PERSON", "mask"}}));
+  chat::Request request = user_says("My name is Jennifer Goodwin, please write to me.");
+  using chat::Role;
+  request.messages.push_back({Role::kAssistant, "Certainly, Jennifer.", ""});
+  request.messages.push_back({Role::kTool, "the goodwins of GOODWIN\u2019s mill: \u201cGoodwin\u201d", ""});
+  request.messages.push_back({Role::kUser, "What is Goodwin's first name? And Goodwinson's?", "Goodwin"});
+  const Passage passage = gate.pass(request);
+  ASSERT_NE(passage.outbound, nullptr) << passage.finding.detail;
+  const std::vector<chat::Message>& sent = passage.outbound->request().messages;
+  EXPECT_NE(sent[0].content.find("<PERSON_1>"), std::string::npos);
+  EXPECT_FALSE(holds_any(passage.outbound->request(), {"Jennifer", "Goodwin'", "GOODWIN", "\x9cGoodwin"}));
+  EXPECT_NE(sent[2].content.find("the goodwins of <PERSON_1_"), std::string::npos) << sent[2].content;
+  EXPECT_EQ(sent[3].name.substr(0, 10), "<PERSON_1_");
+  for (size_t i = 0; i < sent.size(); ++i)
+    EXPECT_EQ(unmask(sent[i].content, *passage.table), request.messages[i].content);
+  // The numbers stay when the conversation goes on.
+  request.messages.push_back({Role::kUser, "And Jennifer? And JENNIFER GOODWIN?", ""});
+  const Passage next = gate.pass(request);
+  for (size_t i = 0; i < sent.size(); ++i) EXPECT_EQ(next.outbound->request().messages[i], sent[i]) << i;
+  EXPECT_FALSE(holds_any(next.outbound->request(), {"JENNIFER", "Jennifer"}));
+  // Half of a part is no text to go on from.
+  const Judged judged =
+      gate.judge(std::make_shared<const chat::Request>(user_says(request.messages[0].content)));
+  EXPECT_EQ(gate.pass(judged, {"Dear Mrs. Goodw", {}, -1}).outbound, nullptr);
+  // Definitions of tools leave as they are or not at all; an English word in them is no name.
+  request.tools = R"([{"type":"function","function":{"name":"f","description":"The Goodwin archive"}}])";
+  EXPECT_EQ(gate.pass(request).outbound, nullptr);
+  request = user_says("My name is Mark Goodwin, please write to me.");
+  request.tools = R"([{"type":"function","function":{"name":"f","description":"Mark it as done"}}])";
+  EXPECT_NE(gate.pass(request).outbound, nullptr);
+}
+
+chat::Request calls_with(std::string arguments, std::string said = "Please look it up.") {
+  chat::Request request = user_says(std::move(said));
+  request.messages.push_back({chat::Role::kAssistant, "", ""});
+  request.messages[1].tool_calls = {{"call_1", "look_up", std::move(arguments)}};
+  return request;
+}
+
+TEST(Mask, WhatStandsAloneInArgumentsIsMasked) {
+  Policy policy = with({{"PERSON", "mask"}, {"EMAIL_ADDRESS", "mask"}, {"US_SSN", "mask"}});
+  const OutboundGate gate(policy);
+  for (const char* json :
+       {R"({"name":"Jennifer Goodwin"})", R"({"customer":"Goodwin"})",
+        R"({"customer_name" : "Jennifer Goodwin", "n": 3, "open": null})",
+        R"({"patients":["Jennifer Goodwin","Karl Meier"]})", R"({"name":"Jos\u00e9 Garc\u00eda"})",
+        R"({"ssn":"123-45-6789"})", R"({"to":"jane\u0040example.com"})",
+        R"({"a":{"text":"My name is Jennifer Goodwin.\nBye\t\"x\"."}})"}) {
+    for (const bool result : {false, true}) {
+      chat::Request request = calls_with(result ? "{}" : json);
+      if (result) request.messages.push_back({chat::Role::kTool, json, ""});
+      const Passage passage = gate.pass(request);
+      ASSERT_NE(passage.outbound, nullptr) << json << ": " << passage.finding.detail;
+      ASSERT_NE(passage.table, nullptr) << json;
+      const chat::Request& sent = passage.outbound->request();
+      const std::string masked = result ? sent.messages[2].content : sent.messages[1].tool_calls[0].arguments;
+      const nlohmann::json read = nlohmann::json::parse(masked, nullptr, false);
+      ASSERT_FALSE(read.is_discarded()) << masked;
+      for (const char* value : {"Jennifer", "Goodwin", "Karl", "Jos", "Garc", "6789", "jane", "u0040"})
+        EXPECT_EQ(masked.find(value), std::string::npos) << masked;
+      EXPECT_EQ(nlohmann::json::parse(unmask_json(masked, *passage.table)), nlohmann::json::parse(json));
+    }
+  }
+}
+
+// What is all of a string has to be like a name; and what is masked, comes back.
+TEST(Mask, OrdinaryArgumentsAreLeftAlone) {
+  const OutboundGate gate(with({{"PERSON", "mask"}, {"ORGANIZATION", "mask"}, {"TITLE", "mask"}}));
+  for (const char* json : {R"({"name":null,"ok":true})", R"({"status":"Shipped","priority":"High"})",
+                           R"({"path":"/src/Main.java","title":"Meeting","tool":"Search"})",
+                           R"({"query":"Best restaurants in town","limit":10})", R"({"user":"admin"})",
+                           R"({"command":"ls -la","cwd":"/home"})", R"({"name":"unknown"})"}) {
+    const Passage passage = gate.pass(calls_with(json));
+    ASSERT_NE(passage.outbound, nullptr) << json << ": " << passage.finding.detail;
+    EXPECT_EQ(passage.outbound->request().messages[1].tool_calls[0].arguments, json);
+  }
+}
+
+TEST(Mask, WhatIsMaskedElsewhereIsMaskedInArguments) {
+  const OutboundGate gate(with({{"PERSON", "mask"}}));
+  const std::string said = "My name is Jennifer Goodwin, please write to me.";
+  for (const char* json : {R"({"q":"goodwin 7 Goodwin"})", R"({"Goodwin":{"x":[1]}})", R"(["Jennifer"])"}) {
+    const Passage passage = gate.pass(calls_with(json, said));
+    ASSERT_NE(passage.outbound, nullptr) << json << ": " << passage.finding.detail;
+    const std::string& masked = passage.outbound->request().messages[1].tool_calls[0].arguments;
+    EXPECT_EQ(masked.find("Goodwin"), std::string::npos) << masked;
+    EXPECT_EQ(masked.find("Jennifer"), std::string::npos) << masked;
+    EXPECT_EQ(unmask_json(masked, *passage.table), json);
+  }
+  // However short it is, as the whole of a string.
+  PlaceholderTable table;
+  table.placeholder("PERSON", "Li");
+  Scanner scanner;
+  Masker masker(scanner, table, 0);
+  EXPECT_EQ(masker.mask_json(R"({"a":"Li","b":"Li Li"})"), R"({"a":"<PERSON_1>","b":"Li Li"})");
 }
 
 TEST(Mask, ThePrefixIsMaskedAndItsTokensAreDropped) {

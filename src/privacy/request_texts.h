@@ -1,7 +1,6 @@
 // The one list of what a request is made of. Each field is named here, and what it means for the gate: a
-// field that is added to chat::Request does not compile here until somebody has said whether it leaves. JSON
-// (a tool's definition or arguments) is a text of Field::kTool, judged as it stands and by its strings;
-// placeholders need no escaping in it.
+// field that is added to chat::Request does not compile here until somebody has said whether it leaves. What
+// a tool is called with is a text of Field::kTool.
 #pragma once
 
 #include <array>
@@ -66,7 +65,9 @@ void each_text(Request& request, Text text, Fixed rigid) {
       set(std::string_view(call_id));
       set(std::string_view(function));
       text(Field::kTool, arguments);
-      each_escaped(arguments, [&](std::string_view said) { rigid(said, Rigid::kSaid); });
+      // Of a text of JSON all strings are read; what is none may still be read by its escapes.
+      if (!is_json_text(arguments))
+        each_escaped(arguments, [&](std::string_view said) { rigid(said, Rigid::kSaid); });
       set(std::string_view(extra));
       each_escaped(extra, set);
     }

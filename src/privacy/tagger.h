@@ -86,6 +86,9 @@ class Tagger {
   // Tags tokens already in `work.tokens[0, count)`; the spans lie in `work` until the next call.
   std::span<const TaggedSpan> tag(Workspace& work, size_t count) const;
 
+  // The kinds of word lists (WordList) that hold the word of this hash.
+  uint8_t lists_of(uint32_t word) const { return bloom_.lists_of(word); }
+
  private:
   Tagger() = default;
   const WeightRow* find(uint32_t key) const;

@@ -17,7 +17,7 @@ class UnmaskedStream final : public chat::Stream {
     Result<chat::Event> event = inner_->next(deadline);
     if (!event.ok()) return event;  // what is held is no text of anybody's
     // Every member is named: one that is added does not compile here until somebody has said whether a
-    // placeholder may stand in it. Texts of JSON (a tool's arguments) are unmasked with Escape::kJson.
+    // placeholder may stand in it. Texts of JSON (a tool's arguments) are unmasked by unmask_json().
     if (auto* delta = std::get_if<chat::Delta>(&event.value())) {
       auto& [text, tokens, states, p_wrong] = *delta;
       text = unmasker_.push(text);
@@ -31,7 +31,7 @@ class UnmaskedStream final : public chat::Stream {
       for (chat::ToolCall& call : tool_calls) {
         auto& [id, function, arguments, extra] = call;
         (void)id, (void)function, (void)extra;  // they left as they are
-        arguments = unmask(arguments, *table_, Escape::kJson);
+        arguments = unmask_json(arguments, *table_);
       }
       unmasker_.drop_placeholder();
       if (std::string rest = unmasker_.finish(); !rest.empty()) {
