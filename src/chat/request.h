@@ -3,9 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "base/result.h"
 
 namespace hedge::chat {
 
@@ -65,6 +68,9 @@ struct Routing {
   // writer_of() has it (backend.h): it alone may answer. Set by session/; empty: none is known.
   std::string bound_to;
   bool bound_by_state = false;  // its state, not the loop, is the reason
+  // All that was said in the session before, what the client has dropped too. Read when it is asked for, from
+  // any thread, while the answer runs. Set by session/; null: nothing is known.
+  std::function<Result<std::vector<Message>>()> history;
 };
 
 // The way of a request through several Hedges, each of which decides anew: none meets a request twice, and no

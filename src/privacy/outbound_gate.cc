@@ -29,6 +29,11 @@ std::string counts_of(const Masker& masker) {
   return out;
 }
 
+bool begins_with(const std::vector<chat::Message>& messages, const std::vector<chat::Message>& beginning) {
+  return beginning.size() <= messages.size() &&
+         std::equal(beginning.begin(), beginning.end(), messages.begin());
+}
+
 // The values of a request's texts, in the order of the conversation, until so many bytes are read. Returns
 // how many were.
 size_t learn_texts(const chat::Request& request, const Rules& rules, size_t bytes_max, Masker& masker) {
@@ -123,8 +128,9 @@ Passage OutboundGate::pass(const Judged& judged, const Leg& leg) const try {
   request.want_confidence = request.heal_prefix = false;  // an upstream has neither
   request.states_every = 0;
   request.routing.escalate_after.reset();
+  request.routing.history = nullptr;  // nobody beyond reads it
   if (policy_.personal_data_stays_local && finding.outcome == Outcome::kMasked)
-    return mask(std::move(request), rules);
+    return mask(std::move(request), asked.routing.history, rules);
   Passage out;
   out.outbound.reset(new chat::Outbound(std::move(request)));
   return out;
@@ -137,11 +143,20 @@ Passage OutboundGate::pass(const chat::Request& request) const {
               {request.assistant_prefix, request.assistant_prefix_tokens, request.max_tokens});
 }
 
-// Numbers the values in the order of the conversation, so that one that goes on has them masked as before.
-Passage OutboundGate::mask(chat::Request request, const Rules& rules) const {
+// Numbers the values in the order of the conversation, so that one that goes on has them masked as before; of
+// a session's, whose client may have dropped its beginning, in the order of all that was said in it.
+Passage OutboundGate::mask(chat::Request request, const History& history, const Rules& rules) const {
   thread_local Scanner scanner;
   auto table = std::make_shared<PlaceholderTable>();
   Masker masker(scanner, *table);
+  if (history) {
+    auto said = history();
+    if (!said.ok()) return stays(Outcome::kUnjudged, "the session's history cannot be read");
+    chat::Request earlier;
+    earlier.messages = std::move(said).value();
+    if (!begins_with(request.messages, earlier.messages))
+      learn_texts(earlier, rules, static_cast<size_t>(policy_.scan_bytes_max), masker);
+  }
   const size_t bytes = learn_texts(request, rules, SIZE_MAX, masker);
   if (table->entries().size() > kSearchBytesMax / std::max<size_t>(bytes, 1))
     return stays(Outcome::kUnjudged,

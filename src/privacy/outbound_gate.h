@@ -73,7 +73,8 @@ class OutboundGate {
 
  private:
   const Rules& rules_of(std::string_view tenant) const;
-  Passage mask(chat::Request request, const Rules& rules) const;
+  using History = decltype(chat::Routing::history);
+  Passage mask(chat::Request request, const History& history, const Rules& rules) const;
   Finding judge_masked(const chat::Request& masked, const PlaceholderTable& table, const Rules& rules) const;
 
   const Policy policy_;

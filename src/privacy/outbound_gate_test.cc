@@ -408,6 +408,33 @@ TEST(Mask, AConversationThatGoesOnIsMaskedAsBefore) {
   EXPECT_EQ(after.messages.back().content, "And to <EMAIL_ADDRESS_3>");
 }
 
+TEST(Mask, AClientThatDropsTheBeginningKeepsItsNumbers) {
+  const OutboundGate gate(with({{"EMAIL_ADDRESS", "mask"}, {"CREDIT_CARD", "mask"}}));
+  chat::Request request = conversation();
+  const chat::Request before = gate.pass(request).outbound->request();
+  const std::vector<chat::Message> said = request.messages;
+  request.messages.erase(request.messages.begin());
+  request.messages.push_back({chat::Role::kUser, "And to new@example.net", ""});
+  EXPECT_NE(gate.pass(request).outbound->request().messages[1], before.messages[2]) << "of no session";
+  request.routing.history = [&said]() -> Result<std::vector<chat::Message>> { return said; };
+  const Passage passage = gate.pass(request);
+  const chat::Request& sent = passage.outbound->request();
+  for (size_t i = 1; i < before.messages.size(); ++i) EXPECT_EQ(sent.messages[i - 1], before.messages[i]);
+  EXPECT_EQ(sent.messages.back().content, "And to <EMAIL_ADDRESS_3>");
+  EXPECT_EQ(sent.routing.history, nullptr);
+  // What was said earlier and is not sent is not counted.
+  request.messages = {{chat::Role::kUser, "And to new@example.net", ""}};
+  request.stop.clear();
+  const Passage last = gate.pass(request);
+  EXPECT_EQ(last.outbound->request().messages[0].content, "And to <EMAIL_ADDRESS_3>");
+  EXPECT_EQ(last.finding.detail, "EMAIL_ADDRESS 1");
+  EXPECT_EQ(last.values, 1);
+  request.routing.history = []() -> Result<std::vector<chat::Message>> {
+    return make_error(ErrorCode::kIo, "broken");
+  };
+  EXPECT_EQ(gate.pass(request).finding.outcome, Outcome::kUnjudged);
+}
+
 TEST(Mask, PartsOfANameAreMaskedWhereTheyStandAlone) {
   const OutboundGate gate(with({{"PERSON", "mask"}}));
   chat::Request request = user_says("My name is Jennifer Goodwin, please write to me.");

@@ -35,6 +35,15 @@ Error store_failed(Error error) {
   return make_error(ErrorCode::kIo, "the conversation cannot be kept: " + error.detail);
 }
 
+Result<std::vector<chat::Message>> said_in(Store& store, const std::string& session) {
+  auto turns = store.turns(session);
+  std::vector<chat::Message> out;
+  if (!turns.ok() && turns.error().code == ErrorCode::kNotFound) return out;  // it begins
+  if (!turns.ok()) return store_failed(turns.error());
+  for (Turn& turn : *turns) out.push_back(std::move(turn.message));
+  return out;
+}
+
 // One answer. next() belongs to one thread; cancel() only touches the inner stream.
 class RecordingStream : public chat::Stream {
  public:
@@ -195,6 +204,9 @@ class Recorder : public chat::Backend {
     if (!marked && is_private)
       HEDGE_TRY(store_.mark_private(request.routing.session, request.routing.tenant));
     is_private = is_private || marked;
+    request.routing.history = [&store = store_, session = request.routing.session] {
+      return said_in(store, session);
+    };
     return bind(request);
   }
 

@@ -185,6 +185,30 @@ TEST_F(RecorderTest, SegmentsAddUpToTheContent) {
   EXPECT_EQ(played.trace->segments, (std::vector<chat::Segment>{{"local", 2}, {"cloud", 3}}));
 }
 
+TEST_F(RecorderTest, TheGateMayReadWhatWasSaidBefore) {
+  ScriptedBackend inner(hello);
+  ask(inner, request_of({user("q1")}, "s"));
+  ask(inner, request_of({user("q2")}, "s"));
+  const auto said = inner.last_request().routing.history();
+  ASSERT_OK(said);
+  EXPECT_EQ(*said,
+            (std::vector<chat::Message>{user("q1"), assistant("Hello"), user("q2"), assistant("Hello")}));
+  const auto recorder = make_recorder(inner, *store_);
+  const auto stream = start(*recorder, request_of({user("q")}, "new"));
+  EXPECT_TRUE(inner.last_request().routing.history()->empty());
+}
+
+TEST_F(RecorderTest, WhoWroteIsKeptWithItsEndpoint) {
+  ScriptedBackend inner([](const chat::Request&) -> ScriptedBackend::Script {
+    return {started("local"), delta("Hel"),
+            chat::Event(chat::Switched{"local", "cloud", "forced", "0123456789abcdef"}), delta("lo"), done()};
+  });
+  ask(inner, request_of({user("q")}, "s"));
+  const std::vector<Turn> turns = store_->turns("s").value();
+  EXPECT_EQ(turns.back().writer, "cloud#0123456789abcdef");
+  EXPECT_EQ(turns.back().segments, (std::vector<chat::Segment>{{"local", 3}, {"cloud", 2}}));
+}
+
 TEST_F(RecorderTest, WithoutIdsBothAreMade) {
   ScriptedBackend inner(hello);
   const Played played = ask(inner, request_of({user("Hi")}));
