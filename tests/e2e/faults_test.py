@@ -215,6 +215,35 @@ class Faults(unittest.TestCase):
         self.assertEqual(kept[1]["segments"], answer.hedge["segments"])
 
 
+class Ledger(unittest.TestCase):
+    def test_what_a_client_that_went_away_has_cost_is_known_after_a_restart(self):
+        model = harness.model(harness.SMOLLM2)
+        upstream = Upstream()
+        self.addCleanup(upstream.stop)
+        words = " ".join(f"word{i}" for i in range(60))
+        with tempfile.TemporaryDirectory() as folder:
+            config = os.path.join(folder, "hedge.toml")
+            with open(config, "w", encoding="utf-8") as file:
+                file.write(CONFIG.format(url=upstream.url) + "[policy]\nupstream_tokens_per_day = 100000\n")
+
+            def start():
+                return Server(model, "-c", "512", "--config", config, data_dir=folder)
+
+            def spent(device):
+                return device.get("/v1/hedge/status").json["budgets"][0]["tokens"]
+
+            with start() as device:
+                client = device.client()
+                stream = client.stream("/v1/chat/completions", {
+                    "messages": [{"role": "user", "content": f"script: delay_ms=100; say: {words}"}], "stream": True,
+                    "hedge": {"route": "upstream"}})
+                stream.read_pieces(3)
+                client.close()
+                paid = harness.wait_until(lambda: spent(device), what="the charge of the answer")
+            with start() as device:
+                self.assertEqual(spent(device), paid)
+
+
 class LockedIterator:
     """An iterator for several threads."""
 
