@@ -45,7 +45,12 @@ struct TokenInfo {
 // What probes read: the local model's residual stream after some of its blocks, which were chosen when it was
 // loaded.
 struct States {
-  std::vector<float> prompt;  // [blocks, dim] at the last token of the prompt
+  // So many of the prompt's last tokens stand for its end: more than a chat template writes after the
+  // question.
+  static constexpr size_t kPromptEnd = 16;
+
+  // [2, blocks, dim]: at the last token of the prompt, then the mean over its last kPromptEnd (or all)
+  std::vector<float> prompt;
   std::vector<float> answer;  // [blocks, dim] mean over the answer's tokens that went through the model
   int tokens = 0;             // so many; the newest token is not among them. 0: `answer` is all zeros
 };

@@ -12,7 +12,7 @@ namespace hedge::chat {
 
 // As in States, where they lie.
 struct StateView {
-  std::span<const float> prompt;  // [blocks, dim]
+  std::span<const float> prompt;  // [2, blocks, dim]
   std::span<const float> answer;  // [blocks, dim]
   int tokens = 0;
 };

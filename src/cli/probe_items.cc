@@ -83,12 +83,14 @@ Result<std::unique_ptr<Regex>> compile(const std::string& pattern) {
   return std::make_unique<Regex>(code);
 }
 
-chat::Request request_for(const ProbeItem& item, ProbeWish wish) {
+// sample: 0 for the greedy answer.
+chat::Request request_for(const ProbeItem& item, ProbeWish wish, int sample) {
   chat::Request request;
   request.raw = item.raw;
   request.prompt = item.text;
   request.messages = item.messages;
-  request.sampling.temperature = 0;
+  request.sampling.temperature = sample == 0 ? 0.0f : 1.0f;
+  if (sample > 0) request.sampling.seed = static_cast<uint64_t>(sample);
   request.max_tokens = kProbeAnswerTokens;
   request.want_confidence = true;
   request.top_logprobs = 0;
@@ -106,8 +108,9 @@ ProbeMoment moment_of(const route::TokenFacts& facts, const std::shared_ptr<cons
   return moment;
 }
 
-Result<ProbeAnswer> answer_one(engine::Engine& engine, const ProbeItem& item, ProbeWish wish) {
-  HEDGE_TRY_SET(const std::unique_ptr<chat::Stream> stream, engine.start(request_for(item, wish)));
+Result<ProbeAnswer> answer_one(engine::Engine& engine, const ProbeItem& item, ProbeWish wish,
+                               int sample = 0) {
+  HEDGE_TRY_SET(const std::unique_ptr<chat::Stream> stream, engine.start(request_for(item, wish, sample)));
   ProbeAnswer answer;
   route::TokenFacts facts;
   while (true) {
@@ -235,52 +238,45 @@ Result<std::vector<bool>> judge_probe_answers(const std::vector<ProbeItem>& item
   return right;
 }
 
-route::ProbeExample probe_example(const ProbeItem& item, ProbeAnswer answer, bool wrong) {
-  route::ProbeExample example;
-  example.prompt = std::move(answer.prompt);
-  example.answer = std::move(answer.end.answer);
-  example.facts = answer.end.facts;
-  example.wrong = wrong;
-  example.group = item.group;
-  example.task = item.cell;
-  return example;
-}
+namespace {
 
-Status answer_probe_items(engine::Engine& engine, const std::vector<ProbeItem>& items, ProbeWish wish,
-                          const std::function<void(size_t, ProbeAnswer)>& take) {
-  // Workers run ahead of the one who takes the answers by no more than this, so that memory stays bounded.
+// Runs answer(i) for all i below count on several threads, and hands what it gives to take(i, ...) in order
+// on the calling one. The workers run ahead by no more than kAhead, so that memory stays bounded.
+template <typename Answers>
+Status in_order(size_t count, const std::function<Result<Answers>(size_t)>& answer,
+                const std::function<void(size_t, Answers)>& take) {
   constexpr size_t kAhead = 256;
   constexpr int kWorkers = 8;
   std::mutex mutex;
   std::condition_variable changed;
-  std::map<size_t, Result<ProbeAnswer>> ready;
+  std::map<size_t, Result<Answers>> ready;
   size_t next = 0, taken = 0;
   bool stop = false;
   const auto work = [&] {
     std::unique_lock lock(mutex);
     while (true) {
-      changed.wait(lock, [&] { return stop || next >= items.size() || next < taken + kAhead; });
-      if (stop || next >= items.size()) return;
+      changed.wait(lock, [&] { return stop || next >= count || next < taken + kAhead; });
+      if (stop || next >= count) return;
       const size_t i = next++;
       lock.unlock();
-      Result<ProbeAnswer> answer = answer_one(engine, items[i], wish);
+      Result<Answers> given = answer(i);
       lock.lock();
-      ready.emplace(i, std::move(answer));
+      ready.emplace(i, std::move(given));
       changed.notify_all();
     }
   };
   std::vector<std::thread> workers;
   for (int t = 0; t < kWorkers; ++t) workers.emplace_back(work);
   Status status;
-  for (; taken < items.size() && status.ok();) {
+  for (; taken < count && status.ok();) {
     std::unique_lock lock(mutex);
     changed.wait(lock, [&] { return ready.contains(taken); });
-    Result<ProbeAnswer> answer = std::move(ready.extract(taken).mapped());
+    Result<Answers> given = std::move(ready.extract(taken).mapped());
     lock.unlock();
-    if (answer.ok()) {
-      take(taken, std::move(answer).value());
+    if (given.ok()) {
+      take(taken, std::move(given).value());
     } else {
-      Error error = std::move(answer).error();
+      Error error = std::move(given).error();
       if (error.code != ErrorCode::kCancelled)
         error.detail = fmt::format("item {}: {}", taken + 1, error.detail);
       status = std::move(error);
@@ -292,6 +288,65 @@ Status answer_probe_items(engine::Engine& engine, const std::vector<ProbeItem>& 
   }
   for (std::thread& worker : workers) worker.join();
   return status;
+}
+
+route::ProbeExample::Answer example_answer(ProbeMoment moment, bool wrong) {
+  return {std::move(moment.answer), moment.facts, wrong};
+}
+
+// At the first token there is nothing of the answer yet.
+route::ProbeExample example_of(const ProbeItem& item, const ProbeAnswer& greedy, bool wrong) {
+  route::ProbeExample example;
+  example.prompt = greedy.prompt;
+  example.answer = example_answer(greedy.end, wrong);
+  for (const ProbeMoment& moment : greedy.moments)
+    if (moment.tokens > 1) example.beginnings.push_back(example_answer(moment, wrong));
+  example.group = item.group;
+  example.task = item.cell;
+  return example;
+}
+
+}  // namespace
+
+Status answer_probe_items(engine::Engine& engine, const std::vector<ProbeItem>& items, ProbeWish wish,
+                          const std::function<void(size_t, ProbeAnswer)>& take) {
+  return in_order<ProbeAnswer>(
+      items.size(), [&](size_t i) { return answer_one(engine, items[i], wish); }, take);
+}
+
+Result<LabelledItems> label_probe_items(engine::Engine& engine, const std::vector<ProbeItem>& items,
+                                        int samples, const std::function<void(size_t)>& progress) {
+  std::vector<std::vector<ProbeAnswer>> all(items.size());  // the greedy one first
+  const auto answer = [&](size_t i) -> Result<std::vector<ProbeAnswer>> {
+    std::vector<ProbeAnswer> answers;
+    for (int sample = 0; sample <= samples; ++sample) {
+      HEDGE_TRY_SET(ProbeAnswer one, answer_one(engine, items[i], ProbeWish::kStates, sample));
+      if (sample > 0) one.moments.clear(), one.prompt.clear();
+      answers.push_back(std::move(one));
+    }
+    return answers;
+  };
+  HEDGE_TRY(in_order<std::vector<ProbeAnswer>>(items.size(), answer, [&](size_t i, auto answers) {
+    all[i] = std::move(answers);
+    progress(i + 1);
+  }));
+  LabelledItems labelled;
+  labelled.greedy.resize(items.size());
+  labelled.examples.resize(items.size());
+  for (size_t k = 0; k <= static_cast<size_t>(samples); ++k) {
+    std::vector<std::string> texts;
+    for (const std::vector<ProbeAnswer>& answers : all) texts.push_back(answers[k].text);
+    HEDGE_TRY_SET(const std::vector<bool> right, judge_probe_answers(items, texts));
+    for (size_t i = 0; i < items.size(); ++i) {
+      if (k == 0) {
+        labelled.examples[i] = example_of(items[i], all[i][0], !right[i]);
+        labelled.greedy[i] = std::move(all[i][0]);
+      } else {
+        labelled.examples[i].sampled.push_back(example_answer(std::move(all[i][k].end), !right[i]));
+      }
+    }
+  }
+  return labelled;
 }
 
 }  // namespace hedge::cli

@@ -51,13 +51,10 @@ struct ProbeMoment {
 
 struct ProbeAnswer {
   std::string text;
-  std::vector<float> prompt;         // [blocks, dim] at its last token
+  std::vector<float> prompt;         // [2, blocks, dim] as in chat::States
   std::vector<ProbeMoment> moments;  // at the checkpoints (route::kCheckpoints) that it reached
   ProbeMoment end;                   // of the whole answer
 };
-
-// For fitting.
-route::ProbeExample probe_example(const ProbeItem& item, ProbeAnswer answer, bool wrong);
 
 // What is wanted of each moment: states and facts, to fit a probe to, or what the engine's probe says.
 enum class ProbeWish : uint8_t { kStates, kVerdict };
@@ -69,6 +66,19 @@ inline constexpr int kProbeAnswerTokens = 24;
 // items' order, on the calling thread. Stops at the first error, and with kCancelled at an interrupt.
 Status answer_probe_items(engine::Engine& engine, const std::vector<ProbeItem>& items, ProbeWish wish,
                           const std::function<void(size_t, ProbeAnswer)>& take);
+
+// Answers to questions whose right answers are known, to fit probes to.
+struct LabelledItems {
+  std::vector<ProbeAnswer> greedy;            // of each item
+  std::vector<route::ProbeExample> examples;  // of each item
+};
+
+// Beside the greedy answer `samples` others to each item, drawn at temperature 1 with seeds of their own:
+// the same for the same model and items. `progress` is told items done.
+Result<LabelledItems> label_probe_items(engine::Engine& engine, const std::vector<ProbeItem>& items,
+                                        int samples, const std::function<void(size_t)>& progress);
+
+inline constexpr int kProbeSamples = 2, kProbeSamplesMax = 64;
 
 // The first whole word of a raw completion: the text up to the white space after it. Whole: that white space
 // is there.

@@ -99,6 +99,7 @@ class EngineImpl final : public Engine {
     if (!options_.state_blocks.empty()) forward_->tap(options_.state_blocks);
     rows_.reserve(static_cast<size_t>(rows));
     outputs_.reserve(static_cast<size_t>(rows));
+    prompt_ends_.reserve(static_cast<size_t>(rows));
     plan_.reserve(static_cast<size_t>(options_.slots));
     drafts_.reserve(static_cast<size_t>(options_.slots));
     running_.reserve(static_cast<size_t>(options_.slots));
@@ -324,7 +325,8 @@ class EngineImpl final : public Engine {
     if ((request.states_every > 0 || probed) && !options_.state_blocks.empty()) {
       const size_t states = options_.state_blocks.size() * static_cast<size_t>(model_->config().dim);
       sequence->states_every = request.states_every;
-      sequence->prompt_states.resize(states);
+      sequence->prompt_states.resize(2 * states);
+      sequence->prompt_sums.resize(states);
       sequence->answer_sums.resize(states);
       if (probed) sequence->probe = probe_->begin();
       if (probed) sequence->answer_states.resize(states);
@@ -338,7 +340,8 @@ class EngineImpl final : public Engine {
   struct Planned {
     Sequence* sequence;
     size_t first_row, rows;
-    size_t outputs;  // of the last rows
+    size_t outputs;      // of the last rows
+    size_t prompt_ends;  // rows before those whose states are read
   };
 
   // What running() tells of a sequence.
@@ -504,6 +507,7 @@ class EngineImpl final : public Engine {
   void begin_batch() {
     rows_.clear();
     outputs_.clear();
+    prompt_ends_.clear();
     plan_.clear();
     drafts_.clear();
   }
@@ -512,11 +516,12 @@ class EngineImpl final : public Engine {
     if (rows_.empty()) return false;
     const auto start = SteadyClock::now();
     prefault_->make_room();
+    const int with_logits = static_cast<int>(outputs_.size());
+    outputs_.insert(outputs_.end(), prompt_ends_.begin(), prompt_ends_.end());
     forward_->run(rows_, outputs_, mode);
     const size_t vocab = static_cast<size_t>(model_->config().vocab);
     float* logits = nullptr;
-    if (!outputs_.empty())
-      logits = const_cast<float*>(forward_->logits(0, static_cast<int>(outputs_.size())));
+    if (with_logits > 0) logits = const_cast<float*>(forward_->logits(0, with_logits));
     const double seconds = seconds_since(start);
     if (mode == model::Mode::kPrompt) {
       const double now = seconds / static_cast<double>(rows_.size());
@@ -525,7 +530,8 @@ class EngineImpl final : public Engine {
     count_batch(mode, seconds);
     const auto chosen_from = SteadyClock::now();
     size_t generated = 0;
-    int output = 0;  // the next sequence's first
+    int output = 0;                // the next sequence's first
+    int prompt_end = with_logits;  // the same of those without logits
     for (const Planned& planned : plan_) {
       Sequence& sequence = *planned.sequence;
       const int first_output = output;
@@ -533,12 +539,11 @@ class EngineImpl final : public Engine {
       if (mode == model::Mode::kPrompt) {
         sequence.prefill_ms += seconds * 1000;
         take_over(sequence, planned.rows, mode);
+        for (size_t i = 0; i < planned.prompt_ends; ++i)
+          add(forward_->tapped(prompt_end++), sequence.prompt_sums);
         if (planned.outputs == 0) continue;
         sequence.decode_start = SteadyClock::now();
-        if (sequence.keeps_states()) {
-          const std::span<const float> states = forward_->tapped(first_output);
-          std::copy(states.begin(), states.end(), sequence.prompt_states.begin());
-        }
+        if (sequence.keeps_states()) keep_prompt_states(sequence, forward_->tapped(first_output));
         generate(sequence, {logits, vocab});
         logits += vocab;
       } else {
@@ -602,17 +607,32 @@ class EngineImpl final : public Engine {
     return generated;
   }
 
+  static void add(std::span<const float> states, std::span<double> sums) {
+    for (size_t i = 0; i < states.size(); ++i) sums[i] += static_cast<double>(states[i]);
+  }
+
+  static void mean_of(std::span<const double> sums, size_t count, std::span<float> out) {
+    const double scale = 1.0 / static_cast<double>(std::max<size_t>(1, count));
+    for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(sums[i] * scale);
+  }
+
+  // The prompt's last token went through the model.
+  static void keep_prompt_states(Sequence& sequence, std::span<const float> last) {
+    std::copy(last.begin(), last.end(), sequence.prompt_states.begin());
+    add(last, sequence.prompt_sums);
+    mean_of(sequence.prompt_sums, sequence.prompt_tokens - sequence.prompt_end_begin(),
+            std::span(sequence.prompt_states).subspan(last.size()));
+  }
+
   // One more token of the answer went through the model: row `output` of the last run.
   void add_states(Sequence& sequence, int output) const {
-    const std::span<const float> states = forward_->tapped(output);
-    for (size_t i = 0; i < states.size(); ++i) sequence.answer_sums[i] += static_cast<double>(states[i]);
+    add(forward_->tapped(output), sequence.answer_sums);
     ++sequence.states_tokens;
   }
 
   // Over the answer's tokens; out [kept blocks, dim].
   static void mean_states(const Sequence& sequence, std::span<float> out) {
-    const double scale = 1.0 / std::max(1, sequence.states_tokens);
-    for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(sequence.answer_sums[i] * scale);
+    mean_of(sequence.answer_sums, static_cast<size_t>(sequence.states_tokens), out);
   }
 
   static std::shared_ptr<const chat::States> states_of(const Sequence& sequence) {
@@ -631,7 +651,7 @@ class EngineImpl final : public Engine {
   }
 
   void plan_decode(Sequence& sequence) {
-    plan_.push_back({&sequence, 0, 0, 0});
+    plan_.push_back({&sequence, 0, 0, 0, 0});
     size_t rows_max = 0;
     if (sequence.drafter && sequence.must.empty() && sequence.drafter->has_draft(sequence.tokens))
       rows_max = std::min(sequence.left() - 1, Ticket::kEventsMax - 1 - sequence.ticket->events.size());
@@ -657,13 +677,18 @@ class EngineImpl final : public Engine {
     slots_->extend(sequence, count);
     model::KvCache* const cache = slots_->cache(sequence);
     const size_t first_row = rows_.size();
+    const size_t ends = prompt_ends_.size();
     for (size_t i = 0; i < count; ++i) {
       const size_t position = sequence.computed + i;
+      const bool last = position + 1 == sequence.tokens.size();
+      if (!last && sequence.keeps_states() && position >= sequence.prompt_end_begin())
+        prompt_ends_.push_back(static_cast<int>(rows_.size()));
       rows_.push_back({sequence.tokens[position], static_cast<int>(position), cache});
     }
     const bool has_output = sequence.computed + count == sequence.tokens.size();
     if (has_output) outputs_.push_back(static_cast<int>(rows_.size()) - 1);
-    plan_.push_back({&sequence, first_row, count, has_output ? size_t{1} : size_t{0}});
+    plan_.push_back(
+        {&sequence, first_row, count, has_output ? size_t{1} : size_t{0}, prompt_ends_.size() - ends});
   }
 
   void generate(Sequence& sequence, std::span<float> logits) {
@@ -798,6 +823,7 @@ class EngineImpl final : public Engine {
   std::unique_ptr<model::Forward> forward_;
   std::vector<model::Row> rows_;
   std::vector<int> outputs_;
+  std::vector<int> prompt_ends_;  // rows without logits whose states are read
   std::vector<Planned> plan_;
   std::vector<DraftPlan> drafts_;                   // of plan_, in its order
   std::vector<std::unique_ptr<Drafter>> drafters_;  // of no sequence

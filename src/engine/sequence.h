@@ -15,6 +15,7 @@
 #include "base/channel.h"
 #include "base/clock.h"
 #include "chat/backend.h"
+#include "chat/event.h"
 #include "chat/state_probe.h"
 #include "chat/stop_filter.h"
 #include "engine/sampler.h"
@@ -119,12 +120,20 @@ struct Sequence {
 
   int states_every = 0;                        // chat::Request::states_every; 0 where the engine keeps none
   std::unique_ptr<chat::AnswerProbe> probe{};  // null where nobody wants to know
-  std::vector<float> prompt_states{};          // [kept blocks, dim]; empty where nobody reads states
+  std::vector<float> prompt_states{};          // [2, kept blocks, dim]; empty where nobody reads states
+  std::vector<double> prompt_sums{};           // [kept blocks, dim] over the prompt's end
   std::vector<double> answer_sums{};           // [kept blocks, dim] over states_tokens tokens
   std::vector<float> answer_states{};          // [kept blocks, dim] their mean, for the probe
   int states_tokens = 0;
 
   bool keeps_states() const { return !prompt_states.empty(); }
+  // Where the end of the prompt begins whose states are read.
+  size_t prompt_end_begin() const {
+    return prompt_tokens - std::min(prompt_tokens, chat::States::kPromptEnd);
+  }
+  // So many of the prompt's tokens may come from elsewhere: at least one has to run, for its logits, and all
+  // whose states are read.
+  size_t reusable() const { return keeps_states() ? prompt_end_begin() : prompt_tokens - 1; }
   size_t generated() const { return tokens.size() - prompt_tokens; }
   size_t answered() const { return generated() - healed; }
   size_t left() const {  // tokens that may still be generated

@@ -72,7 +72,8 @@ Slots::Slots(std::unique_ptr<model::KvPool> pool, Setup setup)
 bool Slots::admit(Sequence& sequence) {
   const size_t blocks_max = pool_->layout().blocks(sequence.tokens_max);
   const size_t local_max = pool_->layout().local_blocks_max(sequence.tokens_max, rows_max_);
-  find_path(sequence.tokens);
+  const std::span<const int32_t> tokens = std::span(sequence.tokens).first(sequence.reusable() + 1);
+  find_path(tokens);
   if (!fits(blocks_max, local_max)) return false;
   size_t index = 0;
   while (slots_[index].sequence != nullptr) ++index;
@@ -83,17 +84,17 @@ bool Slots::admit(Sequence& sequence) {
   slot.local_max = local_max;
   slot.publishes = slot.from_prompt = true;
   slot.published = slot.local_begin = 0;
-  if (disk_ != nullptr) restore(sequence.tokens);
+  if (disk_ != nullptr) restore(tokens);
   sequence.slot = static_cast<int>(index);
-  sequence.computed = sequence.cached_tokens = take_over(slot, find_rest(sequence.tokens));
+  sequence.computed = sequence.cached_tokens = take_over(slot, find_rest(tokens));
   hits_ += slot.blocks.size();
   note_stats();
   return true;
 }
 
-// The nodes of the whole blocks.
+// The nodes of the whole blocks. Here and below the last of `tokens` has to run.
 void Slots::find_path(std::span<const int32_t> tokens) {
-  const size_t limit = tokens.size() - 1;  // At least one token has to run, for its logits.
+  const size_t limit = tokens.size() - 1;
   path_.clear();
   NodeId node = tree_->root();
   while ((path_.size() + 1) * kKvBlock <= limit) {

@@ -78,11 +78,22 @@ TEST(States, AreThoseOfAForwardPassOverTheSameTokens) {
   std::vector<int32_t> prompt = engine->tokenizer().encode("hello world", {true, true});
   std::vector<model::Row> rows;
   for (size_t i = 0; i < prompt.size(); ++i) rows.push_back({prompt[i], static_cast<int>(i), cache.get()});
-  const std::vector<int> last{static_cast<int>(rows.size()) - 1};
-  forward->run(rows, last, model::Mode::kPrompt);
-  const auto tapped = forward->tapped(0);
-  EXPECT_EQ(told.end->prompt, std::vector<float>(tapped.begin(), tapped.end()));
-  std::vector<double> sums(tapped.size());
+  std::vector<int> every;
+  for (size_t i = 0; i < rows.size(); ++i) every.push_back(static_cast<int>(i));
+  forward->run(rows, every, model::Mode::kPrompt);
+  const std::span<const float> last = forward->tapped(every.back());
+  std::vector<double> sums(last.size());
+  ASSERT_EQ(told.end->prompt.size(), 2 * last.size());
+  const size_t end = std::min(rows.size(), chat::States::kPromptEnd);
+  for (size_t r = rows.size() - end; r < rows.size(); ++r)
+    for (size_t i = 0; i < sums.size(); ++i)
+      sums[i] += static_cast<double>(forward->tapped(static_cast<int>(r))[i]);
+  for (size_t i = 0; i < last.size(); ++i) {
+    ASSERT_EQ(told.end->prompt[i], last[i]) << i;
+    ASSERT_FLOAT_EQ(told.end->prompt[last.size() + i], static_cast<float>(sums[i] / static_cast<double>(end)))
+        << i;
+  }
+  sums.assign(last.size(), 0.0);
   for (size_t t = 0; t + 1 < told.ids.size(); ++t) {
     const model::Row row{told.ids[t], static_cast<int>(prompt.size() + t), cache.get()};
     forward->run({&row, 1}, only, model::Mode::kDecode);

@@ -41,7 +41,7 @@ class Forward {
   virtual ~Forward() = default;
 
   // Runs the layers. Rows of one cache must be neighbours with rising positions, all earlier positions being
-  // in the cache. `outputs` are indices of rows (rising) whose final hidden state is kept for logits().
+  // in the cache. `outputs` are indices of different rows whose final hidden state is kept for logits().
   // REQUIRES: rows.size() <= rows_max, outputs.size() <= rows_max.
   virtual void run(std::span<const Row> rows, std::span<const int> outputs, Mode mode = Mode::kAuto) = 0;
 

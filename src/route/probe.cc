@@ -14,7 +14,7 @@ namespace hedge::route {
 namespace {
 
 constexpr char kMagic[8] = {'H', 'E', 'D', 'G', 'E', 'P', 'R', 'B'};
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;                // 1: the prompt's last token alone
 constexpr size_t kHeaderBytes = 8 + 4 + 4 + 8;  // magic, version, payload bytes, checksum
 
 constexpr uint32_t kBlocksMax = 16;
@@ -83,8 +83,9 @@ class Reader {
   bool ok_ = true;
 };
 
+// Here and below `states` is blocks * dim.
 size_t inputs_of(uint32_t sources, size_t states) {
-  return ((sources & kProbePrompt) != 0 ? states : 0) + ((sources & kProbeAnswer) != 0 ? states : 0) +
+  return ((sources & kProbePrompt) != 0 ? 2 * states : 0) + ((sources & kProbeAnswer) != 0 ? states : 0) +
          ((sources & kProbeFirst) != 0 ? TokenFacts::kFirstCount : 0) +
          ((sources & kProbeFacts) != 0 ? TokenFacts::kCount : 0);
 }
@@ -146,9 +147,9 @@ std::string read_regions(Reader& in, size_t states, ProbeRegions& regions) {
   const uint32_t count = in.get<uint32_t>();
   if (!in.ok() || count > kRegionsMax)
     return fmt::format("{} regions, expected at most {}", count, kRegionsMax);
-  regions.mean = in.get_all<float>(states);
-  regions.inv_deviation = in.get_all<float>(states);
-  regions.centres = in.get_all<int8_t>(states * count);
+  regions.mean = in.get_all<float>(2 * states);
+  regions.inv_deviation = in.get_all<float>(2 * states);
+  regions.centres = in.get_all<int8_t>(2 * states * count);
   regions.step = in.get<float>();
   regions.radius = in.get_all<float>(count);
   regions.near = in.get<float>();
@@ -232,7 +233,11 @@ double ProbeHead::calibrated(double score) const {
   return value(i - 1) + (value(i) - value(i - 1)) * (score - knot(i - 1)) / (knot(i) - knot(i - 1));
 }
 
-double ProbeHead::score(const ProbeInput& input) const {
+namespace {
+
+[[gnu::always_inline]] inline double score_loops(const ProbeHead& head, const ProbeInput& input) {
+  const auto& [sources, mean, inv_deviation, weights, scales, biases, out, bias, knots, knot_logits] = head;
+  const size_t inputs = head.inputs(), hidden = head.hidden();
   // Each unit's sum runs over the parts of the input where they lie, so that nothing is gathered.
   struct Part {
     const float* values;
@@ -242,12 +247,12 @@ double ProbeHead::score(const ProbeInput& input) const {
                         {input.answer.data(), (sources & kProbeAnswer) != 0 ? input.answer.size() : 0},
                         {input.facts.data(), (sources & kProbeFirst) != 0 ? TokenFacts::kFirstCount : 0},
                         {input.facts.data(), (sources & kProbeFacts) != 0 ? TokenFacts::kCount : 0}};
-  constexpr size_t kLanes = 8;
+  constexpr size_t kLanes = 16;
   constexpr size_t kUnits = 512;  // at once, so that an input is standardised seldom
   float sums[kUnits][kLanes];
   double total = static_cast<double>(bias);
-  for (size_t first = 0; first < hidden(); first += kUnits) {
-    const size_t units = std::min(kUnits, hidden() - first);
+  for (size_t first = 0; first < hidden; first += kUnits) {
+    const size_t units = std::min(kUnits, hidden - first);
     std::memset(sums, 0, units * sizeof sums[0]);
     size_t at = 0;
     for (const Part& part : parts) {
@@ -257,7 +262,7 @@ double ProbeHead::score(const ProbeInput& input) const {
         for (size_t i = 0; i < count; ++i)
           x[i] = (part.values[begin + i] - mean[at + begin + i]) * inv_deviation[at + begin + i];
         for (size_t h = 0; h < units; ++h) {
-          const int8_t* row = &weights[(first + h) * inputs() + at + begin];
+          const int8_t* row = &weights[(first + h) * inputs + at + begin];
           size_t i = 0;
           for (; i + kLanes <= count; i += kLanes)
             for (size_t lane = 0; lane < kLanes; ++lane)
@@ -275,6 +280,25 @@ double ProbeHead::score(const ProbeInput& input) const {
     }
   }
   return total;
+}
+
+#ifdef __x86_64__
+[[gnu::target("avx512f,avx512bw")]] double score_avx512(const ProbeHead& head, const ProbeInput& input) {
+  return score_loops(head, input);
+}
+[[gnu::target("avx2,fma")]] double score_avx2(const ProbeHead& head, const ProbeInput& input) {
+  return score_loops(head, input);
+}
+#endif
+
+}  // namespace
+
+double ProbeHead::score(const ProbeInput& input) const {
+#ifdef __x86_64__
+  if (__builtin_cpu_supports("avx512bw")) return score_avx512(*this, input);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return score_avx2(*this, input);
+#endif
+  return score_loops(*this, input);
 }
 
 double ProbeRegions::familiarity(std::span<const float> prompt) const {
@@ -302,7 +326,9 @@ Result<Probe> Probe::parse(std::string_view bytes) {
   if (bytes.size() < kHeaderBytes || std::memcmp(bytes.data(), kMagic, sizeof kMagic) != 0)
     return bad("it does not begin with \"HEDGEPRB\"; `hedge route probe train` writes such files");
   const uint32_t version = load_le<uint32_t>(bytes.data() + 8);
-  if (version != kVersion) return bad(fmt::format("version {}, expected {}", version, kVersion));
+  if (version != kVersion)
+    return bad(
+        fmt::format("version {}, expected {}; `hedge route probe train` makes one", version, kVersion));
   const uint32_t size = load_le<uint32_t>(bytes.data() + 12);
   const std::string_view payload = bytes.substr(kHeaderBytes);
   if (size != payload.size())

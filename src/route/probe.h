@@ -56,7 +56,7 @@ class TokenFacts {
 
 // Some inputs of a head, in this order.
 enum ProbeSource : uint32_t {
-  kProbePrompt = 1,  // [blocks, dim]
+  kProbePrompt = 1,  // [2, blocks, dim]
   kProbeAnswer = 2,  // [blocks, dim]
   kProbeFirst = 4,   // [TokenFacts::kFirstCount]
   kProbeFacts = 8,   // [TokenFacts::kCount]
@@ -64,7 +64,7 @@ enum ProbeSource : uint32_t {
 inline constexpr uint32_t kProbeSources = 15;
 
 struct ProbeInput {
-  std::span<const float> prompt;  // [blocks, dim] at the last token of the prompt
+  std::span<const float> prompt;  // [2, blocks, dim] as in chat::States
   std::span<const float> answer;  // [blocks, dim] mean over the answer's tokens so far
   std::array<float, TokenFacts::kCount> facts{};
 };
@@ -90,11 +90,10 @@ struct ProbeHead {
   double logit(const ProbeInput& input) const { return calibrated(score(input)); }
 };
 
-// Where the prompts lie that the probe was fitted on: centres of their states (prompt, all blocks),
-// standardised.
+// Where the prompts lie that the probe was fitted on: centres of their states, standardised.
 struct ProbeRegions {
-  std::vector<float> mean, inv_deviation;  // [blocks * dim]
-  std::vector<int8_t> centres;             // [count, blocks * dim], in steps of `step`
+  std::vector<float> mean, inv_deviation;  // [2 * blocks * dim]
+  std::vector<int8_t> centres;             // [count, 2 * blocks * dim], in steps of `step`
   float step = 0;
   std::vector<float> radius;  // [count] root mean square distance of its prompts
   float near = 0,

@@ -29,16 +29,18 @@ std::vector<ProbeExample> examples(size_t count, uint64_t seed, double noise = 0
     e.task = static_cast<uint32_t>(1 + i % tasks);
     e.group = static_cast<uint32_t>(i / 2);
     double lean = 0;
+    const auto state = [&](size_t d) {
+      return (d % kDim == e.task ? 8.0f : 0.0f) + static_cast<float>(rng.uniform() - 0.5);
+    };
+    for (size_t d = 0; d < 4 * kDim; ++d) e.prompt.push_back(state(d));
     for (size_t d = 0; d < 2 * kDim; ++d) {
-      const float place = d % kDim == e.task ? 8.0f : 0.0f;
-      e.prompt.push_back(place + static_cast<float>(rng.uniform() - 0.5));
-      e.answer.push_back(place + static_cast<float>(rng.uniform() - 0.5));
-      if (d >= kDim / 2 && d < kDim) lean += static_cast<double>(e.answer.back());
+      e.answer.states.push_back(state(d));
+      if (d >= kDim / 2 && d < kDim) lean += static_cast<double>(e.answer.states.back());
     }
     TokenFacts facts;
     facts.add(static_cast<float>(-2 * rng.uniform() - 0.3 * (lean > 0 ? 1 : 0)), 1, 0.5f);
-    e.facts = facts.values();
-    e.wrong = (lean > 0) != (rng.uniform() < noise);
+    e.answer.facts = facts.values();
+    e.answer.wrong = (lean > 0) != (rng.uniform() < noise);
     all.push_back(std::move(e));
   }
   return all;
@@ -88,12 +90,12 @@ TEST(Probe, FindsWhatTheStatesShowInGroupsItHasNotSeen) {
   std::vector<double> after, before;
   double brier = 0, brier_base = 0;
   for (const ProbeExample& e : fresh) {
-    const ProbeInput input{e.prompt, e.answer, e.facts};
+    const ProbeInput input{e.prompt, e.answer.states, e.answer.facts};
     after.push_back(probe.wrong(input));
     before.push_back(probe.wrong_before(input));
     ASSERT_GE(after.back(), 0);
     ASSERT_LE(after.back(), 1);
-    brier += std::pow(after.back() - (e.wrong ? 1 : 0), 2);
+    brier += std::pow(after.back() - (e.answer.wrong ? 1 : 0), 2);
     brier_base += 0.25;
   }
   // One answer in ten goes against the rule, so that 0.9 is the best there is.
@@ -119,6 +121,31 @@ TEST(Probe, TheSameExamplesAndSeedGiveTheSameBytesWithAnyNumberOfThreads) {
   EXPECT_NE(train(all, report, options).to_bytes(), one);
 }
 
+// Whose greedy answers are few and right by luck: the sampled ones and the beginnings tell more.
+TEST(Probe, LearnsFromSampledAnswersAndBeginnings) {
+  std::vector<ProbeExample> few = examples(240, 11, 0.4), more = few;
+  const std::vector<ProbeExample> others = examples(960, 12, 0.0);
+  for (size_t i = 0; i < more.size(); ++i) {
+    for (size_t k = 0; k < 4; ++k) {
+      // Of the same task, so that the place fits.
+      ProbeExample::Answer answer = others[(i + 3 * (80 * k + i / 3)) % others.size()].answer;
+      (k % 2 == 0 ? more[i].sampled : more[i].beginnings).push_back(std::move(answer));
+    }
+  }
+  ProbeTrainOptions options = quick();
+  options.epochs = 30;
+  const std::vector<ProbeExample> fresh = examples(900, 13, 0.0);
+  const auto judged = [&](const std::vector<ProbeExample>& all) {
+    ProbeReport report;
+    const Probe probe = train(all, report, options);
+    std::vector<double> scores;
+    for (const ProbeExample& e : fresh)
+      scores.push_back(probe.answer.score({e.prompt, e.answer.states, e.answer.facts}));
+    return within_task_auroc(scores, fresh);
+  };
+  EXPECT_GT(judged(more), judged(few) + 0.05);
+}
+
 TEST(Probe, FallsBackToProbabilitiesForPromptsUnlikeAllItHasSeen) {
   ProbeReport report;
   const std::vector<ProbeExample> all = examples(1500, 4);
@@ -127,15 +154,16 @@ TEST(Probe, FallsBackToProbabilitiesForPromptsUnlikeAllItHasSeen) {
   for (const ProbeExample& e : all) familiar += probe.regions.familiarity(e.prompt) > 0.9 ? 1 : 0;
   EXPECT_GT(familiar, all.size() * 9 / 10);
 
-  std::vector<float> strange(2 * kDim, 5.0f), other(2 * kDim, -3.0f);
+  std::vector<float> strange(4 * kDim, 5.0f);
+  const std::vector<float> one(2 * kDim, 5.0f), other(2 * kDim, -3.0f);
   EXPECT_EQ(probe.regions.familiarity(strange), 0);
   TokenFacts sure, unsure;
   sure.add(-0.1f, 1, 0.5f);
   unsure.add(-2.2f, 1, 0.5f);
   // The state has no say, the probability has.
-  const double p_sure = probe.wrong({strange, strange, sure.values()});
+  const double p_sure = probe.wrong({strange, one, sure.values()});
   EXPECT_EQ(p_sure, probe.wrong({strange, other, sure.values()}));
-  EXPECT_GT(probe.wrong({strange, strange, unsure.values()}), p_sure);
+  EXPECT_GT(probe.wrong({strange, one, unsure.values()}), p_sure);
 }
 
 TEST(Probe, ScoringAllocatesNothing) {
@@ -144,7 +172,7 @@ TEST(Probe, ScoringAllocatesNothing) {
   ProbeTrainOptions options = quick();
   options.epochs = 1;
   const Probe probe = train(all, report, options);
-  const ProbeInput input{all[0].prompt, all[0].answer, all[0].facts};
+  const ProbeInput input{all[0].prompt, all[0].answer.states, all[0].answer.facts};
   const long before = allocations.load();
   double sum = 0;
   for (int i = 0; i < 10; ++i) sum += probe.wrong(input) + probe.wrong_before(input);
@@ -165,7 +193,7 @@ TEST(Probe, SurvivesItsFileAndNothingElseDoes) {
   EXPECT_EQ(read->model, tiny_model());
   EXPECT_EQ(read->blocks, (std::vector<int>{1, 3}));
   for (const ProbeExample& e : all) {
-    const ProbeInput input{e.prompt, e.answer, e.facts};
+    const ProbeInput input{e.prompt, e.answer.states, e.answer.facts};
     ASSERT_EQ(read->wrong(input), probe.wrong(input));
     ASSERT_EQ(read->wrong_before(input), probe.wrong_before(input));
   }
@@ -202,11 +230,17 @@ TEST(ProbeTrain, SaysWhatTheExamplesLack) {
   };
   EXPECT_NE(error(examples(50, 7)).find("50 labelled answers, expected at least 200"), std::string::npos);
   std::vector<ProbeExample> right = examples(300, 7);
-  for (ProbeExample& e : right) e.wrong = false;
+  for (ProbeExample& e : right) e.answer.wrong = false;
   EXPECT_NE(error(right).find("0 of 300 answers are wrong"), std::string::npos);
   std::vector<ProbeExample> short_state = examples(300, 7);
-  short_state[5].answer.pop_back();
-  EXPECT_NE(error(short_state).find("24 and 23 state values"), std::string::npos) << error(short_state);
+  short_state[5].answer.states.pop_back();
+  EXPECT_NE(error(short_state).find("not 24 state values"), std::string::npos) << error(short_state);
+  std::vector<ProbeExample> short_prompt = examples(300, 7);
+  short_prompt[5].prompt.pop_back();
+  EXPECT_NE(error(short_prompt).find("47 state values of its prompt, expected 48"), std::string::npos);
+  std::vector<ProbeExample> short_sample = examples(300, 7);
+  short_sample[5].sampled.push_back({{1, 2, 3}, {}, true});
+  EXPECT_NE(error(short_sample).find("not 24 state values"), std::string::npos) << error(short_sample);
   std::vector<ProbeExample> broken = examples(300, 7);
   broken[5].prompt[0] = NAN;
   EXPECT_NE(error(broken).find("not finite"), std::string::npos);
@@ -219,7 +253,7 @@ TEST(ProbeTrain, AurocIsThatOfEachTask) {
   const bool wrong[] = {true, true, true, false, false, false, true, true};
   for (size_t i = 0; i < all.size(); ++i) {
     all[i].task = i < 4 ? 1 : 2;
-    all[i].wrong = wrong[i];
+    all[i].answer.wrong = wrong[i];
   }
   EXPECT_DOUBLE_EQ(within_task_auroc(scores, all), (0.5 + 1.0) / 2);
 }

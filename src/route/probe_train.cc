@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <limits>
@@ -22,37 +23,53 @@ constexpr uint32_t kAnswerSources = kProbePrompt | kProbeAnswer | kProbeFacts;
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-std::clamp(x, -30.0, 30.0))); }
 
-// Examples as one matrix of standardised inputs.
+// Examples as standardised inputs. The prompt's come first and stand once for all rows of an example.
 struct Table {
-  size_t rows = 0, inputs = 0;
-  std::vector<float> x;  // [rows, inputs]
+  size_t examples = 0, inputs = 0, prompt_inputs = 0;
+  std::vector<size_t> first;   // [examples + 1] row of each example's greedy answer; the others follow
+  std::vector<float> prompts;  // [examples, prompt_inputs]
+  std::vector<float> rest;     // [rows, inputs - prompt_inputs]
+  std::vector<float> targets;  // [rows] 1: wrong
   std::vector<float> mean, inv_deviation;
-  const float* row(size_t r) const { return &x[r * inputs]; }
+
+  size_t rest_inputs() const { return inputs - prompt_inputs; }
+  void copy_row(size_t example, size_t row, float* out) const {
+    std::copy_n(&prompts[example * prompt_inputs], prompt_inputs, out);
+    std::copy_n(&rest[row * rest_inputs()], rest_inputs(), out + prompt_inputs);
+  }
+  std::vector<float> greedy_row(size_t example) const {
+    std::vector<float> row(inputs);
+    copy_row(example, first[example], row.data());
+    return row;
+  }
 };
 
-Table make_table(std::span<const ProbeExample> examples, uint32_t sources) {
-  Table table;
-  table.rows = examples.size();
-  for (const ProbeExample& e : examples) {
-    const auto append = [&](const float* values, size_t count) {
-      table.x.insert(table.x.end(), values, values + count);
-    };
-    if ((sources & kProbePrompt) != 0) append(e.prompt.data(), e.prompt.size());
-    if ((sources & kProbeAnswer) != 0) append(e.answer.data(), e.answer.size());
-    if ((sources & kProbeFirst) != 0) append(e.facts.data(), TokenFacts::kFirstCount);
-    if ((sources & kProbeFacts) != 0) append(e.facts.data(), TokenFacts::kCount);
-  }
-  table.inputs = table.x.size() / table.rows;
-  std::vector<double> sums(table.inputs), squares(table.inputs);
-  for (size_t r = 0; r < table.rows; ++r) {
-    for (size_t i = 0; i < table.inputs; ++i) {
-      const double v = static_cast<double>(table.row(r)[i]);
+// Which answers of an example are rows.
+enum class Rows : uint8_t { kGreedy, kAll };
+
+void add_row(Table& table, const ProbeExample::Answer& answer, uint32_t sources) {
+  const auto append = [&](const float* values, size_t count) {
+    table.rest.insert(table.rest.end(), values, values + count);
+  };
+  if ((sources & kProbeAnswer) != 0) append(answer.states.data(), answer.states.size());
+  if ((sources & kProbeFirst) != 0) append(answer.facts.data(), TokenFacts::kFirstCount);
+  if ((sources & kProbeFacts) != 0) append(answer.facts.data(), TokenFacts::kCount);
+  table.targets.push_back(answer.wrong ? 1 : 0);
+}
+
+// Brings the columns of `values` [rows, count] to mean 0 and deviation 1 over the rows `judged`.
+void standardise(std::vector<float>& values, size_t count, std::span<const size_t> judged, Table& table) {
+  std::vector<double> sums(count), squares(count);
+  for (const size_t r : judged) {
+    for (size_t i = 0; i < count; ++i) {
+      const double v = static_cast<double>(values[r * count + i]);
       sums[i] += v;
       squares[i] += v * v;
     }
   }
-  const double n = static_cast<double>(table.rows);
-  for (size_t i = 0; i < table.inputs; ++i) {
+  const double n = static_cast<double>(judged.size());
+  const size_t begin = table.mean.size();
+  for (size_t i = 0; i < count; ++i) {
     const double mean = sums[i] / n;
     const double deviation = std::sqrt(std::max(0.0, squares[i] / n - mean * mean));
     table.mean.push_back(static_cast<float>(mean));
@@ -60,10 +77,30 @@ Table make_table(std::span<const ProbeExample> examples, uint32_t sources) {
     table.inv_deviation.push_back(deviation > 1e-6 * (1 + std::abs(mean)) ? static_cast<float>(1 / deviation)
                                                                           : 0.0f);
   }
-  for (size_t r = 0; r < table.rows; ++r)
-    for (size_t i = 0; i < table.inputs; ++i)
-      table.x[r * table.inputs + i] =
-          (table.x[r * table.inputs + i] - table.mean[i]) * table.inv_deviation[i];
+  for (size_t at = 0; at < values.size(); ++at)
+    values[at] = (values[at] - table.mean[begin + at % count]) * table.inv_deviation[begin + at % count];
+}
+
+Table make_table(std::span<const ProbeExample> examples, uint32_t sources, Rows rows = Rows::kGreedy) {
+  Table table;
+  table.examples = examples.size();
+  std::vector<size_t> all;
+  for (const ProbeExample& e : examples) {
+    if ((sources & kProbePrompt) != 0)
+      table.prompts.insert(table.prompts.end(), e.prompt.begin(), e.prompt.end());
+    all.push_back(all.size());
+    table.first.push_back(table.targets.size());
+    add_row(table, e.answer, sources);
+    if (rows == Rows::kGreedy) continue;
+    for (const auto* others : {&e.sampled, &e.beginnings})
+      for (const ProbeExample::Answer& answer : *others) add_row(table, answer, sources);
+  }
+  table.prompt_inputs = table.prompts.size() / examples.size();
+  table.inputs = table.prompt_inputs + table.rest.size() / table.targets.size();
+  // What is new is like the greedy answers.
+  if (table.prompt_inputs > 0) standardise(table.prompts, table.prompt_inputs, all, table);
+  if (table.rest_inputs() > 0) standardise(table.rest, table.rest_inputs(), table.first, table);
+  table.first.push_back(table.targets.size());
   return table;
 }
 
@@ -92,8 +129,8 @@ struct Adam {
   explicit Adam(size_t size) : m(size), v(size) {}
   std::vector<float> m, v;
 
-  void step(float* p, const float* g, size_t first, size_t count, float rate, float decay, float c1,
-            float c2) {
+  [[gnu::always_inline]] void step(float* p, const float* g, size_t first, size_t count, float rate,
+                                   float decay, float c1, float c2) {
     float* mm = &m[first];
     float* vv = &v[first];
     const float keep = 1 - rate * decay;
@@ -120,8 +157,11 @@ void draw_mask(Rng& rng, float rate, float* mask, size_t count) {
   }
 }
 
-Network fit(const Table& table, std::span<const uint32_t> rows, std::span<const float> targets,
-            std::span<const float> weights, const ProbeTrainOptions& options, size_t hidden, uint64_t seed) {
+// `chosen`: examples; `weights` of all examples.
+[[gnu::always_inline]] inline Network fit_loops(const Table& table, std::span<const uint32_t> chosen,
+                                                std::span<const float> weights,
+                                                const ProbeTrainOptions& options, uint64_t seed) {
+  const size_t hidden = static_cast<size_t>(options.hidden);
   Rng rng(seed);
   Network net;
   const size_t inputs = net.inputs = table.inputs;
@@ -135,7 +175,15 @@ Network fit(const Table& table, std::span<const uint32_t> rows, std::span<const 
   for (float& w : net.out) w = second_scale * normal(rng);
   Adam adam_weights(inputs * hidden), adam_biases(hidden), adam_out(hidden), adam_bias(1);
 
-  std::vector<uint32_t> order(rows.begin(), rows.end());
+  std::vector<uint32_t> order(chosen.begin(), chosen.end());
+  // Which of an example's rows is looked at this time.
+  const auto look = [&](uint32_t example) {
+    const size_t first = table.first[example], others = table.first[example + 1] - first - 1;
+    if (others == 0 || rng.uniform() < static_cast<double>(options.whole)) return first;
+    return first + 1 + rng.below(others);
+  };
+  std::vector<float> values(inputs);
+  std::array<float, kBatch> targets{};
   std::vector<float> x(kBatch * inputs), a(kBatch * hidden), mask(kBatch * hidden),
       gradient_a(kBatch * hidden), gradient_row(hidden), gradient_biases(hidden), gradient_out(hidden);
   const size_t batches = (order.size() + kBatch - 1) / kBatch;
@@ -149,8 +197,11 @@ Network fit(const Table& table, std::span<const uint32_t> rows, std::span<const 
       draw_mask(rng, options.dropout_input, x.data(), count * inputs);
       draw_mask(rng, options.dropout_hidden, mask.data(), count * hidden);
       for (size_t b = 0; b < count; ++b) {
-        const float* from = table.row(order[begin + b]);
-        for (size_t i = 0; i < inputs; ++i) x[b * inputs + i] *= from[i];
+        const uint32_t example = order[begin + b];
+        const size_t row = look(example);
+        targets[b] = table.targets[row];
+        table.copy_row(example, row, values.data());
+        for (size_t i = 0; i < inputs; ++i) x[b * inputs + i] *= values[i];
         std::copy(net.biases.begin(), net.biases.end(), &a[b * hidden]);
       }
       for (size_t i = 0; i < inputs; ++i) {
@@ -170,9 +221,8 @@ Network fit(const Table& table, std::span<const uint32_t> rows, std::span<const 
         double logit = static_cast<double>(net.bias);
         for (size_t h = 0; h < hidden; ++h)
           logit += static_cast<double>(std::max(0.0f, sum[h]) * m[h] * net.out[h]);
-        const uint32_t r = order[begin + b];
-        const float g = static_cast<float>(sigmoid(logit) - static_cast<double>(targets[r])) * weights[r] /
-                        static_cast<float>(count);
+        const float g = static_cast<float>(sigmoid(logit) - static_cast<double>(targets[b])) *
+                        weights[order[begin + b]] / static_cast<float>(count);
         gradient_bias += g;
         for (size_t h = 0; h < hidden; ++h) {
           const float active = sum[h] > 0 ? m[h] : 0.0f;
@@ -205,6 +255,29 @@ Network fit(const Table& table, std::span<const uint32_t> rows, std::span<const 
   return net;
 }
 
+#ifdef __x86_64__
+[[gnu::target("avx512f")]] Network fit_avx512(const Table& table, std::span<const uint32_t> chosen,
+                                              std::span<const float> weights,
+                                              const ProbeTrainOptions& options, uint64_t seed) {
+  return fit_loops(table, chosen, weights, options, seed);
+}
+[[gnu::target("avx2,fma")]] Network fit_avx2(const Table& table, std::span<const uint32_t> chosen,
+                                             std::span<const float> weights, const ProbeTrainOptions& options,
+                                             uint64_t seed) {
+  return fit_loops(table, chosen, weights, options, seed);
+}
+#endif
+
+Network fit(const Table& table, std::span<const uint32_t> chosen, std::span<const float> weights,
+            const ProbeTrainOptions& options, uint64_t seed) {
+#ifdef __x86_64__
+  if (__builtin_cpu_supports("avx512f")) return fit_avx512(table, chosen, weights, options, seed);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    return fit_avx2(table, chosen, weights, options, seed);
+#endif
+  return fit_loops(table, chosen, weights, options, seed);
+}
+
 // Score to logit(wrong): the share of wrong answers over neighbouring scores, made rising (isotonic
 // regression by pooling adjacent violators, Ayer et al. 1955), with lines between.
 struct Calibration {
@@ -229,7 +302,7 @@ Calibration calibrate(std::span<const double> scores, std::span<const ProbeExamp
     Pool pool;
     for (size_t i = bin * order.size() / bins; i < (bin + 1) * order.size() / bins; ++i) {
       pool.score += scores[order[i]];
-      pool.wrong += examples[order[i]].wrong ? 1 : 0;
+      pool.wrong += examples[order[i]].answer.wrong ? 1 : 0;
       pool.count += 1;
     }
     pools.push_back(pool);
@@ -334,36 +407,32 @@ struct Ensemble {
 };
 
 // The networks of one head. `done` is called after each.
-Ensemble fit_ensemble(std::span<const ProbeExample> examples, uint32_t sources,
+Ensemble fit_ensemble(std::span<const ProbeExample> examples, Table table, uint32_t sources,
                       const ProbeTrainOptions& options, const std::function<void()>& done) {
   Ensemble ensemble;
-  ensemble.table = make_table(examples, sources);
+  ensemble.table = std::move(table);
   ensemble.nets.resize(static_cast<size_t>(options.members));
   const std::vector<float> weights = task_weights(examples);
-  std::vector<float> targets;
   std::vector<uint32_t> parts;
-  for (const ProbeExample& e : examples) {
-    targets.push_back(e.wrong ? 1 : 0);
-    parts.push_back(part_of(e.group, options.seed, options.parts));
-  }
+  for (const ProbeExample& e : examples) parts.push_back(part_of(e.group, options.seed, options.parts));
   run_jobs(options.members, options.threads, [&](int m) {
     const uint32_t out = static_cast<uint32_t>(m % options.parts);
-    std::vector<uint32_t> rows;
+    std::vector<uint32_t> chosen;
     for (uint32_t r = 0; r < examples.size(); ++r)
-      if (parts[r] != out) rows.push_back(r);
+      if (parts[r] != out) chosen.push_back(r);
     const uint64_t seed = options.seed * 1000003 + sources * 1009 + static_cast<uint64_t>(m);
-    ensemble.nets[static_cast<size_t>(m)] =
-        fit(ensemble.table, rows, targets, weights, options, static_cast<size_t>(options.hidden), seed);
+    ensemble.nets[static_cast<size_t>(m)] = fit(ensemble.table, chosen, weights, options, seed);
     done();
   });
   std::vector<float> scratch;
   double mean = 0, squares = 0, within = 0;  // of held-back means; of the difference of their networks
   for (uint32_t r = 0; r < examples.size(); ++r) {
+    const std::vector<float> row = ensemble.table.greedy_row(r);
     double sum = 0, own_squares = 0;
     int count = 0;
     for (int m = 0; m < options.members; ++m) {
       if (static_cast<uint32_t>(m % options.parts) != parts[r]) continue;
-      const double logit = ensemble.nets[static_cast<size_t>(m)].logit(ensemble.table.row(r), scratch);
+      const double logit = ensemble.nets[static_cast<size_t>(m)].logit(row.data(), scratch);
       sum += logit;
       own_squares += logit * logit;
       ++count;
@@ -392,7 +461,7 @@ Ensemble fit_ensemble(std::span<const ProbeExample> examples, uint32_t sources,
 
 // Logistic regression whose intercept is each task's own while it is fitted, so that the weights tell answers
 // of one task apart and not the tasks: what carries over to tasks that were never seen. By gradient descent
-// with momentum.
+// with momentum. Over a table without prompts.
 Network fit_linear(const Table& table, std::span<const ProbeExample> examples) {
   constexpr int kSteps = 400;
   constexpr double kRate = 1.0, kMomentum = 0.9, kRidge = 0.01;
@@ -403,11 +472,11 @@ Network fit_linear(const Table& table, std::span<const ProbeExample> examples) {
   for (int step = 0; step < kSteps; ++step) {
     std::fill(gradient.begin(), gradient.end(), 0.0);
     intercept_gradients.clear();
-    for (size_t r = 0; r < table.rows; ++r) {
-      const float* x = table.row(r);
+    for (size_t r = 0; r < table.examples; ++r) {
+      const float* x = &table.rest[r * table.inputs];
       double logit = intercepts[examples[r].task];
       for (size_t i = 0; i < table.inputs; ++i) logit += w[i] * static_cast<double>(x[i]);
-      const double d = sigmoid(logit) - (examples[r].wrong ? 1.0 : 0.0);
+      const double d = sigmoid(logit) - (examples[r].answer.wrong ? 1.0 : 0.0);
       for (size_t i = 0; i < table.inputs; ++i) gradient[i] += d * static_cast<double>(x[i]) / n;
       intercept_gradients[examples[r].task] += d / counts[examples[r].task];
     }
@@ -440,7 +509,7 @@ Ensemble fit_unknown(std::span<const ProbeExample> examples, uint32_t sources) {
   ensemble.nets.push_back(fit_linear(ensemble.table, examples));
   std::vector<float> scratch;
   for (size_t r = 0; r < examples.size(); ++r)
-    ensemble.held_back.push_back(ensemble.nets[0].logit(ensemble.table.row(r), scratch));
+    ensemble.held_back.push_back(ensemble.nets[0].logit(ensemble.table.greedy_row(r).data(), scratch));
   ensemble.calibration = calibrate(ensemble.held_back, examples);
   for (double& score : ensemble.held_back) score = apply(ensemble.calibration, score);
   return ensemble;
@@ -465,29 +534,30 @@ constexpr double kNearQuantile = 0.99;
 constexpr double kFarOverNear = 1.3;
 
 ProbeRegions fit_regions(const Table& table, uint64_t seed) {
+  const auto row = [&](size_t example) { return &table.prompts[example * table.inputs]; };
   Rng rng(seed);
-  const size_t count = std::clamp<size_t>(table.rows / kRegionExamples, 1, kRegionsMost);
+  const size_t count = std::clamp<size_t>(table.examples / kRegionExamples, 1, kRegionsMost);
   std::vector<std::vector<float>> centres;
-  std::vector<double> nearest(table.rows, std::numeric_limits<double>::infinity());
-  size_t chosen = rng.below(table.rows);
+  std::vector<double> nearest(table.examples, std::numeric_limits<double>::infinity());
+  size_t chosen = rng.below(table.examples);
   while (centres.size() < count) {
-    centres.emplace_back(table.row(chosen), table.row(chosen) + table.inputs);
+    centres.emplace_back(row(chosen), row(chosen) + table.inputs);
     double total = 0;
-    for (size_t r = 0; r < table.rows; ++r) {
-      nearest[r] = std::min(nearest[r], squared_distance(table.row(r), centres.back().data(), table.inputs));
+    for (size_t r = 0; r < table.examples; ++r) {
+      nearest[r] = std::min(nearest[r], squared_distance(row(r), centres.back().data(), table.inputs));
       total += nearest[r];
     }
     double left = rng.uniform() * total;
     chosen = 0;
-    while (chosen + 1 < table.rows && (left -= nearest[chosen]) > 0) ++chosen;
+    while (chosen + 1 < table.examples && (left -= nearest[chosen]) > 0) ++chosen;
   }
-  std::vector<size_t> owner(table.rows);
+  std::vector<size_t> owner(table.examples);
   std::vector<double> members(count);
   for (int round = 0; round < kMeansRounds; ++round) {
-    for (size_t r = 0; r < table.rows; ++r) {
+    for (size_t r = 0; r < table.examples; ++r) {
       nearest[r] = std::numeric_limits<double>::infinity();
       for (size_t c = 0; c < count; ++c) {
-        const double d = squared_distance(table.row(r), centres[c].data(), table.inputs);
+        const double d = squared_distance(row(r), centres[c].data(), table.inputs);
         if (d < nearest[r]) {
           nearest[r] = d;
           owner[r] = c;
@@ -496,9 +566,9 @@ ProbeRegions fit_regions(const Table& table, uint64_t seed) {
     }
     std::fill(members.begin(), members.end(), 0.0);
     std::vector<std::vector<double>> sums(count, std::vector<double>(table.inputs));
-    for (size_t r = 0; r < table.rows; ++r) {
+    for (size_t r = 0; r < table.examples; ++r) {
       members[owner[r]] += 1;
-      for (size_t i = 0; i < table.inputs; ++i) sums[owner[r]][i] += static_cast<double>(table.row(r)[i]);
+      for (size_t i = 0; i < table.inputs; ++i) sums[owner[r]][i] += static_cast<double>(row(r)[i]);
     }
     for (size_t c = 0; c < count; ++c) {
       if (members[c] == 0) continue;
@@ -514,11 +584,11 @@ ProbeRegions fit_regions(const Table& table, uint64_t seed) {
   regions.step = largest > 0 ? largest / 127 : 1;
   std::vector<double> squares(count);
   double squares_all = 0;
-  for (size_t r = 0; r < table.rows; ++r) {
+  for (size_t r = 0; r < table.examples; ++r) {
     squares[owner[r]] += nearest[r];
     squares_all += nearest[r];
   }
-  const double radius_all = std::sqrt(squares_all / static_cast<double>(table.rows)) + 1e-3;
+  const double radius_all = std::sqrt(squares_all / static_cast<double>(table.examples)) + 1e-3;
   for (size_t c = 0; c < count; ++c) {
     for (const float v : centres[c])
       regions.centres.push_back(static_cast<int8_t>(std::lround(v / regions.step)));
@@ -527,7 +597,7 @@ ProbeRegions fit_regions(const Table& table, uint64_t seed) {
     regions.radius.push_back(static_cast<float>(std::max(own, 0.5 * radius_all)));
   }
   std::vector<double> distances;
-  for (size_t r = 0; r < table.rows; ++r)
+  for (size_t r = 0; r < table.examples; ++r)
     distances.push_back(std::sqrt(nearest[r]) / static_cast<double>(regions.radius[owner[r]]));
   std::sort(distances.begin(), distances.end());
   const size_t rank = static_cast<size_t>(kNearQuantile * static_cast<double>(distances.size() - 1));
@@ -543,11 +613,19 @@ double calibration_error(std::span<const double> logits, std::span<const ProbeEx
     const double p = sigmoid(logits[i]);
     const size_t bin = std::min<size_t>(9, static_cast<size_t>(p * 10));
     probabilities[bin] += p;
-    outcomes[bin] += examples[i].wrong ? 1 : 0;
+    outcomes[bin] += examples[i].answer.wrong ? 1 : 0;
   }
   double sum = 0;
   for (int b = 0; b < 10; ++b) sum += std::abs(probabilities[b] - outcomes[b]);
   return sum / static_cast<double>(logits.size());
+}
+
+// Share of the sampled answers; without any, of the greedy one.
+float sampled_wrong(const ProbeExample& example) {
+  if (example.sampled.empty()) return example.answer.wrong ? 1.0f : 0.0f;
+  float wrong = 0;
+  for (const ProbeExample::Answer& answer : example.sampled) wrong += answer.wrong ? 1.0f : 0.0f;
+  return wrong / static_cast<float>(example.sampled.size());
 }
 
 Status check_examples(size_t states, std::span<const ProbeExample> examples) {
@@ -555,16 +633,24 @@ Status check_examples(size_t states, std::span<const ProbeExample> examples) {
   if (examples.size() < kProbeExamplesMin)
     return bad(fmt::format("{} labelled answers, expected at least {}", examples.size(), kProbeExamplesMin));
   size_t wrong = 0;
+  const auto finite = [](std::span<const float> v) {
+    return std::all_of(v.begin(), v.end(), [](float x) { return std::isfinite(x); });
+  };
   for (const ProbeExample& e : examples) {
-    if (e.prompt.size() != states || e.answer.size() != states)
-      return bad(fmt::format("an example has {} and {} state values, expected {}", e.prompt.size(),
-                             e.answer.size(), states));
-    const auto finite = [](std::span<const float> v) {
-      return std::all_of(v.begin(), v.end(), [](float x) { return std::isfinite(x); });
-    };
-    if (!finite(e.prompt) || !finite(e.answer) || !finite(e.facts))
-      return bad("an example holds states that are not finite");
-    wrong += e.wrong ? 1 : 0;
+    if (e.prompt.size() != 2 * states)
+      return bad(fmt::format("an example has {} state values of its prompt, expected {}", e.prompt.size(),
+                             2 * states));
+    bool right_size = e.answer.states.size() == states;
+    bool all_finite = finite(e.prompt) && finite(e.answer.states) && finite(e.answer.facts);
+    for (const auto* others : {&e.sampled, &e.beginnings}) {
+      for (const ProbeExample::Answer& answer : *others) {
+        right_size = right_size && answer.states.size() == states;
+        all_finite = all_finite && finite(answer.states) && finite(answer.facts);
+      }
+    }
+    if (!right_size) return bad(fmt::format("an answer has not {} state values", states));
+    if (!all_finite) return bad("an example holds states that are not finite");
+    wrong += e.answer.wrong ? 1 : 0;
   }
   constexpr size_t kEachMin = 20;
   if (wrong < kEachMin || examples.size() - wrong < kEachMin) {
@@ -577,7 +663,10 @@ Status check_examples(size_t states, std::span<const ProbeExample> examples) {
 }  // namespace
 
 // Where what decides the answer is there, and the shape of the next token does not cover it yet.
-std::vector<int> default_probe_blocks(int layers) { return {layers * 2 / 3}; }
+std::vector<int> default_probe_blocks(int layers) {
+  const int middle = layers * 7 / 15, later = layers * 2 / 3;
+  return middle < later ? std::vector<int>{middle, later} : std::vector<int>{later};
+}
 
 double within_task_auroc(std::span<const double> scores, std::span<const ProbeExample> examples) {
   std::map<uint32_t, std::vector<uint32_t>> tasks;
@@ -591,7 +680,7 @@ double within_task_auroc(std::span<const double> scores, std::span<const ProbeEx
       size_t end = i;
       double wrong_here = 0;
       for (; end < rows.size() && scores[rows[end]] == scores[rows[i]]; ++end)
-        wrong_here += examples[rows[end]].wrong ? 1 : 0;
+        wrong_here += examples[rows[end]].answer.wrong ? 1 : 0;
       const double right_here = static_cast<double>(end - i) - wrong_here;
       ranks += wrong_here * (right + 0.5 * right_here);
       wrong += wrong_here;
@@ -617,8 +706,12 @@ Result<Probe> train_probe(const ProbeModel& model, const std::vector<int>& block
     std::lock_guard lock(mutex);
     if (progress) progress(++done, 2 * options.members);
   };
-  const Ensemble before = fit_ensemble(examples, kBeforeSources, options, one_done);
-  const Ensemble answer = fit_ensemble(examples, kAnswerSources, options, one_done);
+  Table prompts = make_table(examples, kBeforeSources);
+  for (size_t i = 0; i < examples.size(); ++i)
+    prompts.targets[i] += options.luck * (sampled_wrong(examples[i]) - prompts.targets[i]);
+  const Ensemble before = fit_ensemble(examples, std::move(prompts), kBeforeSources, options, one_done);
+  const Ensemble answer = fit_ensemble(examples, make_table(examples, kAnswerSources, Rows::kAll),
+                                       kAnswerSources, options, one_done);
   const Ensemble before_unknown = fit_unknown(examples, kProbeFirst);
   const Ensemble answer_unknown = fit_unknown(examples, kProbeFacts);
 
@@ -639,8 +732,8 @@ Result<Probe> train_probe(const ProbeModel& model, const std::vector<int>& block
   std::vector<double> logprob;
   for (const ProbeExample& e : examples) {
     ++tasks[e.task];
-    report.wrong += (e.wrong ? 1.0 : 0.0) / static_cast<double>(examples.size());
-    logprob.push_back(-static_cast<double>(e.facts[TokenFacts::kLogprobSum]));
+    report.wrong += (e.answer.wrong ? 1.0 : 0.0) / static_cast<double>(examples.size());
+    logprob.push_back(-static_cast<double>(e.answer.facts[TokenFacts::kLogprobSum]));
   }
   report.tasks = tasks.size();
   report.auroc_before = within_task_auroc(before.held_back, examples);

@@ -18,9 +18,16 @@ namespace hedge::route {
 
 // One answer of the model whose rightness is known.
 struct ProbeExample {
-  std::vector<float> prompt, answer;  // as in ProbeInput
-  std::array<float, TokenFacts::kCount> facts{};
-  bool wrong = false;
+  // As in ProbeInput.
+  struct Answer {
+    std::vector<float> states;
+    std::array<float, TokenFacts::kCount> facts{};
+    bool wrong = false;
+  };
+  std::vector<float> prompt;
+  Answer answer;                // the greedy one
+  std::vector<Answer> sampled;  // others, drawn at temperature 1: fitted to, neither calibrated nor judged by
+  std::vector<Answer> beginnings;  // the greedy one when only so much of it was known: likewise
   uint32_t group = 0;  // examples of one group share a question: never split over fitting and judging
   uint32_t task = 0;   // kind of question, 0 when unknown: for weights and for the report
 };
@@ -31,7 +38,10 @@ struct ProbeTrainOptions {
   int members = 10;  // networks of an ensemble, twice `parts` or more; each leaves out one of them
   int parts = 5;     // that the groups are cut into
   int hidden = 16;   // units of a network
-  int epochs = 60;
+  int epochs = 120;
+  float whole =
+      0.4f;  // of the looks at an example, so many are at the whole greedy answer, the rest at others
+  float luck = 0.3f;  // before the answer, what the sampled answers say of a question counts so much
   float learning_rate = 4e-3f;  // falls to 0 along a line
   float weight_decay = 0.05f;
   float dropout_input = 0.05f, dropout_hidden = 0.2f;

@@ -130,17 +130,12 @@ route::Trajectory replay(const route::Probe& probe, const ProbeAnswer& answer, d
 // seen.
 Result<Judged> judge_across(const Options& options, engine::Engine& engine,
                             const std::vector<ProbeItem>& items) {
-  std::vector<ProbeAnswer> all(items.size());
-  std::vector<std::string> answers(items.size());
+  LabelledItems labelled;
   {
     ProgressCounter counter("answering");
-    HEDGE_TRY(answer_probe_items(engine, items, ProbeWish::kStates, [&](size_t i, ProbeAnswer answer) {
-      answers[i] = answer.text;
-      all[i] = std::move(answer);
-      counter.show(i + 1, items.size());
-    }));
+    HEDGE_TRY_SET(labelled, label_probe_items(engine, items, kProbeSamples,
+                                              [&](size_t done) { counter.show(done, items.size()); }));
   }
-  HEDGE_TRY_SET(const std::vector<bool> right, judge_probe_answers(items, answers));
   std::vector<uint32_t> parts;
   for (const ProbeItem& item : items)
     parts.push_back(static_cast<uint32_t>(Rng(options.seed * 7919 + item.group).below(uint64_t{kParts})));
@@ -155,8 +150,7 @@ Result<Judged> judge_across(const Options& options, engine::Engine& engine,
     const uint32_t next = (part + 1) % kParts;
     std::vector<route::ProbeExample> examples;
     for (size_t i = 0; i < items.size(); ++i) {
-      if (parts[i] != part && parts[i] != next)
-        examples.push_back(probe_example(items[i], ProbeAnswer(all[i]), !right[i]));
+      if (parts[i] != part && parts[i] != next) examples.push_back(labelled.examples[i]);
     }
     route::ProbeReport report;
     const auto progress = [&](int done, int total) {
@@ -169,8 +163,8 @@ Result<Judged> judge_across(const Options& options, engine::Engine& engine,
     for (size_t i = 0; i < items.size(); ++i) {
       if (parts[i] != part && parts[i] != next) continue;
       double p_end = 0;
-      route::Trajectory trajectory = replay(probe, all[i], p_end);
-      trajectory.wrong = !right[i];
+      route::Trajectory trajectory = replay(probe, labelled.greedy[i], p_end);
+      trajectory.wrong = labelled.examples[i].answer.wrong;
       trajectory.group = items[i].group;
       judged.rows.push_back(row_of(trajectory, items[i], p_end, parts[i], part));
       if (parts[i] == part) judged.trajectories[i] = std::move(trajectory);

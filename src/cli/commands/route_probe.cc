@@ -22,7 +22,7 @@ using nlohmann::json;
 
 struct Options {
   std::string model, data_path, out_path, probe_path;
-  int threads = 0;
+  int threads = 0, samples = kProbeSamples;
   uint64_t seed = 1;
   bool as_json = false;
 };
@@ -48,7 +48,8 @@ or, for a raw completion without chat template, {"text": "The capital of France 
            over kinds, so that easy and hard kinds do not pass for knowledge
   group    questions that are much the same, if known: they never stand on both sides of a held-back check
 
-The model answers every question greedily with at most 24 tokens (a raw completion: its first whole word).
+The model answers every question greedily with at most 24 tokens (a raw completion: its first whole word), and
+--samples times more by chance (temperature 1), so that it is seen being right and wrong about the same thing.
 Then small networks are fitted; each leaves out a part of the groups, and what they say of those calibrates
 the probability and makes the report. The same file, model and seed give the same probe.)";
 
@@ -69,18 +70,12 @@ Status train(const Options& options) {
   HEDGE_TRY(judge_probe_answers(items, std::vector<std::string>(items.size())));
   HEDGE_TRY_SET(const std::unique_ptr<engine::Engine> engine,
                 load_probe_engine(options.model, options.threads, {}));
-  std::vector<route::ProbeExample> examples(items.size());
-  std::vector<std::string> answers(items.size());
+  LabelledItems labelled;
   {
     ProgressCounter counter("answering");
-    HEDGE_TRY(answer_probe_items(*engine, items, ProbeWish::kStates, [&](size_t i, ProbeAnswer answer) {
-      answers[i] = answer.text;
-      examples[i] = probe_example(items[i], std::move(answer), false);
-      counter.show(i + 1, items.size());
-    }));
+    HEDGE_TRY_SET(labelled, label_probe_items(*engine, items, options.samples,
+                                              [&](size_t done) { counter.show(done, items.size()); }));
   }
-  HEDGE_TRY_SET(const std::vector<bool> right, judge_probe_answers(items, answers));
-  for (size_t i = 0; i < items.size(); ++i) examples[i].wrong = !right[i];
   route::ProbeTrainOptions train;
   train.seed = options.seed;
   train.threads = options.threads > 0 ? options.threads : os::usable_cores();
@@ -90,7 +85,7 @@ Status train(const Options& options) {
   HEDGE_TRY_SET(
       const route::Probe probe,
       route::train_probe(
-          probe_model(engine->file(), engine->config()), blocks, examples, train,
+          probe_model(engine->file(), engine->config()), blocks, labelled.examples, train,
           [&](int done, int total) { counter.show(static_cast<size_t>(done), static_cast<size_t>(total)); },
           report));
   HEDGE_TRY(os::write_file_atomic(options.out_path, probe.to_bytes()));
@@ -172,6 +167,12 @@ void add_route_probe(CLI::App& group, Action& chosen) {
   train_command->add_option("--out", training->out_path, "Where the probe goes")
       ->type_name("FILE")
       ->required();
+  train_command
+      ->add_option("--samples", training->samples,
+                   "Further answers to each question; more take longer and help")
+      ->type_name("N")
+      ->transform(in_range(0, kProbeSamplesMax))
+      ->capture_default_str();
   train_command
       ->add_option("-s,--seed", training->seed, "Of the networks' beginnings and the held-back parts")
       ->type_name("S")
