@@ -34,8 +34,8 @@ struct Table {
 
   size_t rest_inputs() const { return inputs - prompt_inputs; }
   void copy_row(size_t example, size_t row, float* out) const {
-    std::copy_n(&prompts[example * prompt_inputs], prompt_inputs, out);
-    std::copy_n(&rest[row * rest_inputs()], rest_inputs(), out + prompt_inputs);
+    std::copy_n(prompts.data() + example * prompt_inputs, prompt_inputs, out);
+    std::copy_n(rest.data() + row * rest_inputs(), rest_inputs(), out + prompt_inputs);
   }
   std::vector<float> greedy_row(size_t example) const {
     std::vector<float> row(inputs);
