@@ -89,7 +89,7 @@ void resolve_model(const Settings& settings, chat::Request& request, std::vector
   const std::string& name = request.model;
   if (name.empty() || name == "default" || name == local) return;
   if (name == upstream) {
-    request.routing.route = chat::Route::kUpstream;
+    if (request.routing.route == chat::Route::kAuto) request.routing.route = chat::Route::kUpstream;
     return;
   }
   if (local.empty()) {
