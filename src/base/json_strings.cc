@@ -77,6 +77,13 @@ bool is_number(std::string_view word) {
          word.find_first_not_of("0123456789+-.eE") == std::string_view::npos;
 }
 
+// Where the string ends that begins at `at`, behind its quotation mark: at its other one, or at the text's
+// end.
+size_t string_end(std::string_view json, size_t at) {
+  while (at < json.size() && json[at] != '"') at += json[at] == '\\' ? 2 : 1;
+  return std::min(at, json.size());
+}
+
 }  // namespace
 
 std::optional<JsonPiece> next_json_piece(std::string_view json, size_t& at) {
@@ -90,9 +97,8 @@ std::optional<JsonPiece> next_json_piece(std::string_view json, size_t& at) {
     if (!literal && !is_number(word)) return std::nullopt;
     return JsonPiece{literal ? Kind::kLiteral : Kind::kNumber, std::exchange(at, end), end};
   }
-  size_t end = at + 1;
-  while (end < json.size() && json[end] != '"') end += json[end] == '\\' ? 2 : 1;
-  if (end >= json.size()) return std::nullopt;
+  const size_t end = string_end(json, at + 1);
+  if (end == json.size()) return std::nullopt;
   const size_t begin = std::exchange(at, end + 1) + 1;
   const size_t next = json.find_first_not_of(kSpace, at);
   const bool is_name = next != std::string_view::npos && json[next] == ':';
@@ -140,7 +146,7 @@ void append_json_escaped(std::string& out, std::string_view text) {
         out += "\\t";
         break;
       default:
-        if (static_cast<unsigned char>(c) < 0x20) {
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
           out += "\\u00";
           out.push_back(kHex[static_cast<unsigned char>(c) >> 4]);
           out.push_back(kHex[static_cast<unsigned char>(c) & 15]);
@@ -154,16 +160,9 @@ void append_json_escaped(std::string& out, std::string_view text) {
 std::vector<std::string> json_strings(std::string_view json) {
   std::vector<std::string> out;
   for (size_t at = json.find('"'); at < json.size(); at = json.find('"', at)) {
-    std::string text;
-    for (++at; at < json.size() && json[at] != '"';) {
-      if (json[at] == '\\' && at + 1 < json.size()) {
-        at = unescape(json, at + 1, text);
-      } else {
-        text += json[at++];
-      }
-    }
-    ++at;
-    out.push_back(std::move(text));
+    const size_t end = string_end(json, ++at);
+    append_json_unescaped(out.emplace_back(), json.substr(at, end - at));
+    at = end + 1;
   }
   return out;
 }
